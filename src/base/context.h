@@ -1,0 +1,42 @@
+// Context: what long-running library calls get from their caller: threads, instruction set, a
+// cancel flag, and callbacks for log lines and progress. Plain references; the caller owns all.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+
+namespace twofold {
+
+/// Receives progress: `done` of `total` steps of the work called `what`. Called from one thread.
+using ProgressFn = std::function<void(std::string_view what, int64_t done, int64_t total)>;
+/// Receives one line of log text without a newline.
+using LogFn = std::function<void(std::string_view line)>;
+
+struct Context {
+  ThreadPool& pool;
+  Isa isa = Isa::kScalar;
+  const std::atomic<bool>* cancel = nullptr;
+  ProgressFn progress = {};
+  LogFn log = {};
+
+  /// @throws Error(kCancelled) once the cancel flag is set.
+  void check_cancelled() const {
+    if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) {
+      fail(ErrorCode::kCancelled, "", "interrupted");
+    }
+  }
+  void report(std::string_view what, int64_t done, int64_t total) const {
+    if (progress) progress(what, done, total);
+  }
+  void note(std::string_view line) const {
+    if (log) log(line);
+  }
+};
+
+}  // namespace twofold

@@ -1,0 +1,147 @@
+#include "base/cpu.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "base/error.h"
+
+namespace twofold {
+namespace {
+
+struct IsaName {
+  Isa isa;
+  std::string_view name;
+};
+constexpr std::array kIsaNames = {IsaName{Isa::kScalar, "scalar"}, IsaName{Isa::kAvx2, "avx2"},
+                                  IsaName{Isa::kAvx512, "avx512"}};
+constexpr std::array kIsas = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+
+std::optional<int> read_int(const std::string& path) {
+  std::ifstream file(path);
+  int value = 0;
+  if (file >> value) return value;
+  return std::nullopt;
+}
+
+/// (package, core) of a logical processor; unknown ones count as cores of their own.
+std::pair<int, int> core_of(int cpu) {
+  const std::string base = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
+  const auto package = read_int(base + "physical_package_id");
+  const auto core = read_int(base + "core_id");
+  return {package.value_or(-1), core.value_or(cpu)};
+}
+
+/// CPUs granted by the cgroup quota (v2, then v1), rounded up; a large number if unlimited.
+int cgroup_cpus() {
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period && quota != "max" && period > 0) {
+    return std::max(1, static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period)));
+  }
+  const auto v1_quota = read_int("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  const auto v1_period = read_int("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (v1_quota && v1_period && *v1_quota > 0 && *v1_period > 0) {
+    return std::max(1, (*v1_quota + *v1_period - 1) / *v1_period);
+  }
+  return 1 << 20;
+}
+
+}  // namespace
+
+std::span<const Isa> all_isas() { return kIsas; }
+
+std::string_view isa_name(Isa isa) {
+  for (const IsaName& row : kIsaNames) {
+    if (row.isa == isa) return row.name;
+  }
+  return "unknown";
+}
+
+std::optional<Isa> parse_isa(std::string_view name) {
+  for (const IsaName& row : kIsaNames) {
+    if (row.name == name) return row.isa;
+  }
+  return std::nullopt;
+}
+
+bool cpu_has(Isa isa) {
+#if defined(__x86_64__)
+  switch (isa) {
+    case Isa::kScalar:
+      return true;
+    case Isa::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+             __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+    case Isa::kAvx512:
+      return cpu_has(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+  }
+  return false;
+#else
+  return isa == Isa::kScalar;
+#endif
+}
+
+Isa select_isa() {
+  if (const char* wanted = std::getenv("TWOFOLD_ISA"); wanted != nullptr && *wanted != '\0') {
+    const std::optional<Isa> isa = parse_isa(wanted);
+    if (!isa) {
+      fail(ErrorCode::kInvalidArgument, "TWOFOLD_ISA",
+           "unknown instruction set '{}' (scalar, avx2, avx512)", wanted);
+    }
+    if (!cpu_has(*isa)) {
+      fail(ErrorCode::kInvalidArgument, "TWOFOLD_ISA", "this CPU does not offer {}", wanted);
+    }
+    return *isa;
+  }
+  Isa best = Isa::kScalar;
+  for (Isa isa : kIsas) {
+    if (cpu_has(isa)) best = isa;
+  }
+  return best;
+}
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) == 0) {
+      const size_t colon = line.find(": ");
+      if (colon != std::string::npos) return line.substr(colon + 2);
+    }
+  }
+  return "unknown CPU";
+}
+
+std::vector<int> usable_cpus() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return {0};
+  std::set<std::pair<int, int>> seen;
+  std::vector<int> first, siblings;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &mask)) continue;
+    (seen.insert(core_of(cpu)).second ? first : siblings).push_back(cpu);
+  }
+  first.insert(first.end(), siblings.begin(), siblings.end());
+  if (first.empty()) first.push_back(0);
+  return first;
+}
+
+int default_threads() {
+  std::set<std::pair<int, int>> cores;
+  for (int cpu : usable_cpus()) cores.insert(core_of(cpu));
+  return std::max(1, std::min(static_cast<int>(cores.size()), cgroup_cpus()));
+}
+
+}  // namespace twofold

@@ -1,0 +1,41 @@
+// What the CPU and the operating system offer: instruction sets, caches, the processors this
+// process may use. Read once, on first use; no other state.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace twofold {
+
+/// Instruction-set levels for which code is compiled, lowest first.
+enum class Isa {
+  kScalar,  // the x86-64 baseline; on other machines plain C++
+  kAvx2,    // AVX2, FMA, F16C, BMI2
+  kAvx512,  // AVX-512 F, BW, DQ, VL, CD
+};
+
+std::span<const Isa> all_isas();
+std::string_view isa_name(Isa isa);
+/// Parses a name of `isa_name`; nothing if it is none of them.
+std::optional<Isa> parse_isa(std::string_view name);
+bool cpu_has(Isa isa);
+
+/// The best level of this CPU, or the level named by the environment variable TWOFOLD_ISA.
+/// @throws Error(kInvalidArgument) if the variable names an unknown level or one the CPU lacks.
+Isa select_isa();
+
+/// Model name as the operating system gives it, e.g. "AMD EPYC 9R14".
+std::string cpu_name();
+
+/// Logical processors this process may run on (affinity mask), ordered so that distinct physical
+/// cores come first.
+std::vector<int> usable_cpus();
+
+/// Number of threads to use by default: distinct physical cores within the affinity mask and the
+/// cgroup quota, at least 1.
+int default_threads();
+
+}  // namespace twofold

@@ -1,0 +1,27 @@
+// JSON through nlohmann/json with our errors and limits. Headers of other layers include
+// <nlohmann/json_fwd.hpp>; sources include this file.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace twofold {
+
+using Json = nlohmann::json;
+/// Keeps the order of keys, for files that people read.
+using OrderedJson = nlohmann::ordered_json;
+
+/// Deepest nesting of arrays and objects that `parse_json` accepts.
+inline constexpr int kMaxJsonDepth = 256;
+
+/// Parses one JSON document. @throws Error(kCorruptFile) naming `where` on bad syntax, invalid
+/// UTF-8, trailing text or nesting deeper than kMaxJsonDepth.
+Json parse_json(std::string_view text, std::string_view where);
+
+/// One line per element for small arrays and objects, sorted as given; ends with a newline.
+std::string dump_json(const OrderedJson& value, int indent = 2);
+
+}  // namespace twofold

@@ -1,0 +1,132 @@
+#include "base/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "base/cpu.h"
+
+namespace twofold {
+namespace {
+
+// About 50 microseconds of polling before a worker sleeps: longer than the gaps between the
+// matrices of one token, short enough that an idle program uses no processor time.
+constexpr int kSpins = 20000;
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+void pin_to(int cpu) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  CPU_SET(cpu, &mask);
+  pthread_setaffinity_np(pthread_self(), sizeof(mask), &mask);  // refused in some containers: fine
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads, bool pin) {
+  const int count = threads > 0 ? threads : default_threads();
+  const std::vector<int> cpus = usable_cpus();
+  workers_.reserve(static_cast<size_t>(count - 1));
+  for (int i = 1; i < count; ++i) {
+    const bool can_pin = pin && static_cast<size_t>(count) <= cpus.size();
+    workers_.emplace_back(&ThreadPool::worker_loop, this, i,
+                          can_pin ? cpus[static_cast<size_t>(i)] : -1);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_.store(true);
+    phase_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::worker_loop(int worker, int cpu) {
+  if (cpu >= 0) pin_to(cpu);
+  uint64_t seen = 0;
+  while (true) {
+    for (int spin = 0; spin < kSpins && phase_.load(std::memory_order_acquire) == seen; ++spin) {
+      pause_cpu();
+    }
+    if (phase_.load(std::memory_order_acquire) == seen) {
+      std::unique_lock lock(mutex_);
+      sleepers_.fetch_add(1);
+      wake_.wait(lock, [&] { return phase_.load() != seen; });
+      sleepers_.fetch_sub(1);
+    }
+    seen = phase_.load(std::memory_order_acquire);
+    if (stop_.load()) return;
+    run_task(worker);
+    running_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+void ThreadPool::run_task(int worker) noexcept {
+  try {
+    (*task_)(worker);
+  } catch (...) {
+    std::lock_guard lock(error_mutex_);
+    if (!error_) error_ = std::current_exception();
+    failed_.store(true);
+  }
+}
+
+void ThreadPool::start(const std::function<void(int)>& task) {
+  task_ = &task;
+  error_ = nullptr;
+  failed_.store(false);
+  running_.store(static_cast<int>(workers_.size()));
+  if (!workers_.empty()) {
+    phase_.fetch_add(1);
+    if (sleepers_.load() > 0) {
+      { std::lock_guard lock(mutex_); }
+      wake_.notify_all();
+    }
+  }
+  run_task(0);
+  for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
+    // With more threads than processors, spinning would take the time the workers need.
+    if (spin < kSpins) {
+      pause_cpu();
+    } else {
+      sched_yield();
+    }
+  }
+  task_ = nullptr;
+  if (error_) std::rethrow_exception(error_);
+}
+
+void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& body) {
+  if (items <= 0) return;
+  std::atomic<int64_t> next{0};
+  const auto take = [&](int worker) {
+    while (!failed_.load(std::memory_order_relaxed)) {
+      const int64_t item = next.fetch_add(1, std::memory_order_relaxed);
+      if (item >= items) return;
+      body(item, worker);
+    }
+  };
+  start(take);
+}
+
+void ThreadPool::run_static(int64_t items, const std::function<void(int64_t, int64_t, int)>& body) {
+  if (items <= 0) return;
+  const int64_t threads = size();
+  const auto take = [&](int worker) {
+    const int64_t begin = items * worker / threads;
+    const int64_t end = items * (worker + 1) / threads;
+    if (begin < end) body(begin, end, worker);
+  };
+  start(take);
+}
+
+}  // namespace twofold

@@ -1,0 +1,44 @@
+// Generation: a prompt, then one token at a time through the KV cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/model.h"
+#include "engine/sampler.h"
+#include "text/tokenizer.h"
+
+namespace twofold {
+
+enum class StopReason { kLength, kEndToken, kStopString, kContextFull };
+std::string_view stop_reason_name(StopReason reason);
+
+struct GenerateOptions {
+  int64_t max_tokens = 128;  // -1: until the context is full
+  SamplerOptions sampler;
+  std::vector<std::string> stop;  // stop strings (need a tokenizer); not part of the text
+  bool ignore_eos = false;
+  int64_t context = 0;  // positions of the cache; 0 = the model's
+};
+
+struct GenerateResult {
+  std::vector<int32_t> ids;  // generated ids, without the prompt
+  std::string text;          // decoded, cut before a stop string
+  StopReason reason = StopReason::kLength;
+  int64_t prompt_tokens = 0;
+  double prompt_seconds = 0, generate_seconds = 0;
+};
+
+/// @param tokenizer null: ids only. @param on_text gets each certain piece of text as it comes.
+/// @param on_token gets each id as it comes. Either may be empty.
+/// @throws Error(kInvalidArgument) if the prompt is empty or longer than the context.
+GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
+                        std::span<const int32_t> prompt, const GenerateOptions& options,
+                        const Context& ctx,
+                        const std::function<void(std::string_view)>& on_text = {},
+                        const std::function<void(int32_t)>& on_token = {});
+
+}  // namespace twofold

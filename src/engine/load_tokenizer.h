@@ -1,0 +1,23 @@
+// Finds the tokenizer that belongs to a model, or opens one named by the user.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "model/model_files.h"
+#include "text/tokenizer.h"
+
+namespace twofold {
+
+/// The tokenizer of a folder (tokenizer.json; vocab.json + merges.txt; tokenizer.model), of a GGUF
+/// file, or beside a llama2.c checkpoint (tokenizer.bin, tok<vocab>.bin, tokenizer.model).
+/// Null if there is none.
+std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files);
+
+/// Opens a tokenizer file by its content: tokenizer.json, .model, llama2.c .bin, .gguf, or a
+/// folder.
+/// @throws Error if it is none of them.
+std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path,
+                                          const ModelConfig& config);
+
+}  // namespace twofold

@@ -1,0 +1,61 @@
+// Model: weights bound to operators, ready to run. Immutable after loading; any number of sequences
+// may run through it, one `forward` call at a time per thread pool.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/context.h"
+#include "engine/kv_cache.h"
+#include "model/model_files.h"
+#include "tensor/row_source.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+/// Sees the input of every linear of every block without touching the model code: calibration reads
+/// second moments through it. `input` is the name in Slot::input; x [tokens, in].
+using InputObserver = std::function<void(std::string_view input, Matrix<const float> x)>;
+
+/// One sequence of a batch. With a cache, `ids` continue what the cache holds and are added to it;
+/// without, they start at position 0 and nothing is kept.
+struct SequenceInput {
+  std::span<const int32_t> ids;
+  KvCache* cache = nullptr;
+};
+
+class Model {
+ public:
+  ~Model();
+  /// Binds an opened model. @throws as open_model, and Error(kCorruptFile) on bad packed data.
+  static std::shared_ptr<const Model> load(ModelFiles files);
+  static std::shared_ptr<const Model> load(const std::filesystem::path& path);
+
+  const ModelConfig& config() const;
+  const ModelFiles& files() const;
+  /// Bytes of all weights that one token reads (head included, one row of each table).
+  int64_t bytes_per_token() const;
+
+  /// Runs the blocks. @return hidden states after the final norm, [sum of lengths, hidden],
+  /// sequences one after the other. The result of a sequence does not depend on the others.
+  /// @throws Error(kInvalidArgument) on an id outside the vocabulary, an empty sequence, or a
+  /// sequence beyond the model's context.
+  AlignedBuffer<float> forward(std::span<const SequenceInput> batch, const Context& ctx,
+                               const InputObserver& observer = {}) const;
+
+  /// Logits of rows of hidden states: hidden [n, hidden] -> out [n, vocab]. Callers pass a few rows
+  /// at a time, so that memory does not grow with context x vocabulary.
+  void logits(Matrix<const float> hidden, Matrix<float> out, const Context& ctx) const;
+
+ private:
+  Model();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace twofold

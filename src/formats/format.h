@@ -1,0 +1,81 @@
+// Format: a byte layout of a matrix, whose name says it. Packed formats use R16 tiles: blocks of 16
+// rows, 64-byte lines of 16 rows x 4 bytes, a 32-bit lane belongs to one row (docs/formats.md).
+//
+//   f32, f16, bf16            dense, row-major
+//   r16-u4-g128               affine, 4-bit codes, stored integer zero, groups of 128 columns
+//   r16-s4, r16-c2, r16-zf3   zero fixed at 2^(b-1), at (2^b - 1)/2, stored as binary16
+//   r16-t4                    one table of levels for the matrix, a scale per row
+//   r16-rt3                   a table per row
+//   suffixes: none = a scale per row, -gN = per group of N columns, -m = one for the matrix;
+//   a table of 16-bit levels ends in w ("r16-t5w"), of float levels in f ("r16-t6f").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quant/quantized_matrix.h"
+#include "tensor/row_source.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+struct FormatFamily;
+
+/// A format with its parameters. Small, copyable; compare by name.
+struct Format {
+  std::string name;
+  const FormatFamily* family = nullptr;
+  Scheme scheme;              // packed formats; level_exponent is data, not part of the format
+  DType dtype = DType::kF32;  // dense formats
+  bool is_dense() const;
+};
+
+struct PackedMatrix {
+  Format format;
+  int64_t rows = 0, cols = 0;
+  Tensor bytes;  // one blob, 64-byte aligned when mapped from our own files
+};
+
+/// One layout family: a row of the registry.
+struct FormatFamily {
+  std::string_view name, help;
+  bool dense;
+  /// Fills `format` if `name` belongs to this family; false otherwise.
+  bool (*parse)(std::string_view name, Format& format);
+  /// The name for a scheme this family can hold; empty if it cannot.
+  std::string (*name_for)(const Scheme& scheme);
+  /// Bytes of the blob. @throws Error(kCorruptFile) on overflow.
+  int64_t (*packed_bytes)(const Format& format, int64_t rows, int64_t cols);
+  /// Writes the blob; `out` has packed_bytes bytes, fully written (padding is zero).
+  void (*pack)(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out);
+  QuantizedMatrix (*unpack)(const PackedMatrix& packed);
+  /// One row in float32, out [cols]; equals `dequantize` bit for bit. Slow and obvious.
+  void (*decode_row)(const PackedMatrix& packed, int64_t row, float* out);
+  /// Checks scales, tables and lengths of untrusted bytes, not every code.
+  /// @throws Error(kCorruptFile) naming `where` and what was found.
+  void (*check)(const PackedMatrix& packed, std::string_view where);
+  /// Names that stand for this family in documentation and in the laws: every bits x sharing.
+  std::vector<std::string> (*example_names)();
+};
+
+std::span<const FormatFamily> all_format_families();
+/// @throws Error(kInvalidArgument) naming the text and how format names are built.
+Format parse_format(std::string_view name);
+/// The format that holds a scheme. @throws Error(kInvalidArgument) if none does.
+Format format_for(const Scheme& scheme);
+
+int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols);
+PackedMatrix pack(const QuantizedMatrix& q);
+/// Dense pack: rows of float32 stored as f32, f16 or bf16.
+PackedMatrix pack_dense(const Format& format, Matrix<const float> weight);
+QuantizedMatrix unpack(const PackedMatrix& packed);
+/// Reads the rows of a packed matrix; keeps its bytes alive.
+std::unique_ptr<RowSource> make_row_source(const PackedMatrix& packed);
+/// True bits per weight: 8 x bytes of the blob / (rows x cols).
+double bits_per_weight(const PackedMatrix& packed);
+
+}  // namespace twofold

@@ -1,0 +1,61 @@
+// StoredTensor: one tensor as it lies in a checkpoint file, with a decoder for its rows. The stored
+// types are the dense 16 and 32 bit floats and the block types of ggml.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "tensor/row_source.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+/// A stored element type: dense, or blocks of `block_elements` numbers in `block_bytes`.
+struct StoredType {
+  std::string_view name;       // "F16", "Q4_K"
+  int32_t ggml_id;             // number in GGUF files; -1 if none
+  std::optional<DType> dtype;  // set for dense types
+  int64_t block_elements;      // 1 for dense types
+  int64_t block_bytes;
+  /// Decodes whole blocks; null for dense types other than F32, F16, BF16 and for refused types.
+  void (*decode)(const std::byte* blocks, int64_t block_count, float* out);
+};
+
+/// Every type GGUF names; those with a null `decode` are recognized and refused.
+std::span<const StoredType> all_stored_types();
+const StoredType* find_ggml_type(int32_t ggml_id);
+/// The row of `all_stored_types` for a dense type. @throws Error(kUnsupported) if there is none.
+const StoredType& stored_type_of(DType dtype);
+
+struct StoredTensor {
+  std::string name;  // as in the file
+  const StoredType* type = nullptr;
+  Shape shape;  // row-major, slowest first, as in safetensors
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+  std::string file;  // for messages
+
+  int64_t elements() const;
+  /// Decodes elements [begin, begin + count) in row-major order; both multiples of block_elements.
+  void decode(int64_t begin, int64_t count, float* out) const;
+};
+
+/// How a weight matrix [out, in] is cut out of a stored tensor.
+struct WeightView {
+  bool transposed = false;  // stored [in, out] (GPT-2's Conv1D)
+  int64_t row_begin = 0;    // first output row of a fused tensor
+  int64_t row_count = -1;   // -1: all
+  /// GGUF files of Llama hold the rows of q and k permuted within each head so that rope works on
+  /// pairs; > 0 undoes this for that many heads.
+  int64_t rope_permuted_heads = 0;
+};
+
+/// A two-dimensional stored tensor as a RowSource (holds the mapping alive).
+/// @throws Error(kCorruptFile) if it is not two-dimensional or the view exceeds it.
+std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const WeightView& view = {});
+
+}  // namespace twofold

@@ -1,0 +1,60 @@
+// ModelFiles: a model as found on disk, whatever the container: Hugging Face folder (plain or
+// written by twofold), GGUF, or a llama2.c checkpoint. Maps files; never copies weights.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "io/stored_tensor.h"
+#include "model/config.h"
+#include "model/family.h"
+
+namespace twofold {
+
+/// One tensor of the model, bound to where it is stored.
+struct Slot {
+  std::string slot;  // "layers.0.attn.q", "embed", "head", "final_norm.weight"
+  std::string name;  // Hugging Face name of the tensor
+  Role role = Role::kNorm;
+  int layer = -1;     // block number; -1 outside blocks
+  std::string input;  // name of the layer input a linear reads; empty otherwise
+  Shape shape;        // logical: [out, in], or [n] for vectors
+  const StoredTensor* tensor = nullptr;
+  WeightView view;
+  std::string format;        // packed format if twofold wrote it, else empty (view applies)
+  nlohmann::json transform;  // of a packed matrix; null if none
+};
+
+enum class Container { kHuggingFace, kGguf, kLlama2c };
+
+struct ModelFiles {
+  std::filesystem::path path;
+  Container container = Container::kHuggingFace;
+  nlohmann::json config_json;  // Hugging Face form, also when made from GGUF or llama2.c
+  ModelConfig config;
+  const Family* family = nullptr;
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<const GgufFile> gguf;  // kGguf only: metadata and tokenizer
+  std::vector<Slot> slots;               // embeddings, blocks in order, final norm, head
+  nlohmann::json quantization;  // config_json["quantization_config"] if twofold wrote it, else null
+
+  const Slot* find(std::string_view slot) const;
+  bool is_quantized() const { return !quantization.is_null(); }
+  int64_t parameters() const;  // of the source model, tied tensors once
+};
+
+/// Opens a folder, a .gguf file or a .bin file, and binds and checks every tensor of the family.
+/// @throws Error(kIo | kCorruptFile | kUnsupported): one line with file, expected, found.
+ModelFiles open_model(const std::filesystem::path& path);
+
+/// Files of a Hugging Face folder that are copied unchanged beside new weights: tokenizer, chat
+/// template, generation settings. Only those that exist.
+std::vector<std::filesystem::path> companion_files(const std::filesystem::path& folder);
+
+}  // namespace twofold

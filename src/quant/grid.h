@@ -1,0 +1,65 @@
+// Grid: which values a weight may take. A grid is fitted to a matrix (per matrix, row or group) and
+// then rounds blocks of `width` columns of a range of rows; roundings decide in which order and
+// with which targets. Fitted parameters are rounded to their stored type before any weight is
+// rounded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "quant/params.h"
+#include "quant/quantized_matrix.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+class FittedGrid {
+ public:
+  virtual ~FittedGrid() = default;
+  /// Columns that are rounded together: 1, or 8 and 16 for vector grids.
+  virtual int64_t width() const { return 1; }
+  /// Columns per parameter group; 0 = the whole row.
+  virtual int64_t group() const = 0;
+
+  /// Fits the parameters of columns [col_begin, col_begin + weight.cols): a whole row or one group.
+  /// @param weight     [rows, n] current (perhaps compensated) weights of these columns.
+  /// @param importance [n] diagonal of the second moment, or empty for equal importance.
+  virtual void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
+                   ThreadPool& pool) = 0;
+
+  /// Rounds columns [col, col + width()) of rows [row_begin, row_begin + target.rows).
+  /// @param target [rows, width] wanted values, finite.
+  /// @param codes  [rows, width] out.   @param value [rows, width] out: the values of the codes.
+  virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
+                     Matrix<uint16_t> codes, Matrix<float> value) const = 0;
+
+  /// The quantized matrix for codes [rows, cols] chosen by `round`.
+  virtual QuantizedMatrix finish(std::vector<uint16_t> codes) && = 0;
+};
+
+struct GridRequest {
+  int64_t rows = 0, cols = 0;
+  int bits = 4;
+  int64_t group = 0;  // 0 = whole row
+  Params params;      // complete for Grid::params
+};
+
+/// One entry of the registry.
+struct Grid {
+  std::string_view name, paper, help;
+  std::vector<ParamSpec> params;
+  int min_bits, max_bits;
+  bool groups;  // supports groups
+  /// @throws Error(kInvalidArgument) on bits, group and parameters that do not go together.
+  std::unique_ptr<FittedGrid> (*make)(const GridRequest& request);
+};
+
+std::span<const Grid> all_grids();
+/// @throws Error(kInvalidArgument) listing the names.
+const Grid& find_grid(std::string_view name);
+
+}  // namespace twofold

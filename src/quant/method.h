@@ -1,0 +1,72 @@
+// Method: a row of one table, transform + grid + rounding with defaults. Any part can be overridden
+// by the caller, so combinations that no paper has can be tried.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/context.h"
+#include "quant/grid.h"
+#include "quant/rounding.h"
+#include "transform/transform.h"
+
+namespace twofold {
+
+struct Method {
+  std::string_view name, paper, help;
+  std::string_view transform, grid, rounding;
+  int default_bits;
+  int64_t default_group;
+  std::map<std::string, std::string> defaults;  // settings that differ from the parts' own
+};
+
+std::span<const Method> all_methods();
+const Method& find_method(std::string_view name);
+
+/// A method with everything decided: what a recipe rule becomes and a report records.
+struct MethodChoice {
+  std::string method, transform, grid, rounding;
+  int bits = 0;
+  int64_t group = 0;
+  Params params;  // of grid and rounding together
+};
+
+/// What the caller may say; empty = the method's own.
+struct MethodRequest {
+  std::string method;
+  std::optional<int> bits;
+  std::optional<int64_t> group;
+  std::string transform, grid, rounding;
+  std::map<std::string, std::string> params;
+};
+
+/// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
+MethodChoice choose_method(const MethodRequest& request);
+
+/// All settings of all parts, once each: the source of command line flags and documentation.
+std::vector<ParamSpec> all_param_specs();
+
+struct Problem {
+  Matrix<const float> weight;            // [out, in]
+  const SecondMoment* moment = nullptr;  // of its input; null for data-free methods
+  uint64_t seed = 0;
+  std::string_view input_name, matrix_name;
+};
+
+struct Solution {
+  QuantizedMatrix q;
+  /// tr(E H E^T) / tr(W H W^T), E = restore(q) - W; H = identity without a moment.
+  double proxy_loss = 0;
+  std::vector<std::string> notes;
+};
+
+/// Quantizes one matrix. Pure: the result depends on the arguments only, not on threads.
+/// @throws Error(kInvalidArgument) if a needed moment is missing, Error(kUnsupported) on a weight
+/// that is not finite (row and column named).
+Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx);
+
+}  // namespace twofold
