@@ -24,6 +24,9 @@ class FittedGrid {
   virtual int64_t width() const { return 1; }
   /// Columns per parameter group; 0 = the whole row.
   virtual int64_t group() const = 0;
+  /// The scheme of the matrix that `finish` will return; known before `fit` from the request alone,
+  /// but for level_exponent. File headers are written from it before any weight is rounded.
+  virtual Scheme scheme() const = 0;
 
   /// Fits the parameters of columns [col_begin, col_begin + weight.cols): a whole row or one group.
   /// @param weight     [rows, n] current (perhaps compensated) weights of these columns.

@@ -33,6 +33,7 @@ struct MethodChoice {
   int bits = 0;
   int64_t group = 0;
   Params params;  // of grid and rounding together
+  friend bool operator==(const MethodChoice&, const MethodChoice&) = default;
 };
 
 /// What the caller may say; empty = the method's own.
@@ -46,6 +47,9 @@ struct MethodRequest {
 
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
 MethodChoice choose_method(const MethodRequest& request);
+
+/// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
+Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols);
 
 /// All settings of all parts, once each: the source of command line flags and documentation.
 std::vector<ParamSpec> all_param_specs();
