@@ -37,8 +37,9 @@ struct ModelConfig {
   bool gated_mlp = true;
   PositionKind position = PositionKind::kRope;
   RopeConfig rope;
-  double attention_scale = 0;  // factor of q k^T
-  bool tied_head = false;      // output head = token embeddings
+  double attention_scale = 0;             // factor of q k^T
+  bool attention_scale_by_layer = false;  // divide it by the block's number, counted from 1
+  bool tied_head = false;                 // output head = token embeddings
 
   bool attention_bias = false, attention_out_bias = false, mlp_bias = false, norm_bias = false;
   bool transposed_linear = false;  // block matrices are stored [in, out]

@@ -36,15 +36,7 @@ enum class Side { kNone, kVocab, kHidden, kContext, kQ, kKv, kQkv, kIntermediate
 int64_t side_length(Side side, const ModelConfig& config);
 
 /// When a tensor exists.
-enum class When {
-  kAlways,
-  kUntied,
-  kAttentionBias,
-  kAttentionOutBias,
-  kMlpBias,
-  kNormBias,
-  kGated
-};
+enum class When { kAlways, kUntied, kAttentionBias, kAttentionOutBias, kMlpBias, kNormBias };
 bool applies(When when, const ModelConfig& config);
 
 struct TensorRule {
@@ -64,11 +56,13 @@ struct Family {
   std::vector<std::string_view> architectures;  // "LlamaForCausalLM" ...
   std::vector<std::string_view> model_types;    // "llama" ...
   std::vector<std::string_view> gguf_names;     // general.architecture
+  /// Prefix of the sources that some checkpoints leave out ("transformer.").
+  std::string_view optional_prefix;
   std::span<const TensorRule> rules;
   /// Reads config.json. @throws Error(kUnsupported) naming a field and value that would change the
   /// result and is not handled; Error(kCorruptFile) on a missing or mistyped field.
   ModelConfig (*parse_config)(const nlohmann::json& config, std::string_view where);
-  /// A config.json with the same meaning, from GGUF metadata.
+  /// A config.json with the same meaning, from GGUF metadata and tensors.
   nlohmann::json (*config_from_gguf)(const GgufFile& file);
   /// GGUF files of this family hold q and k rows permuted (llama does, qwen2 does not).
   bool gguf_permutes_rope;

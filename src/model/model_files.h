@@ -27,11 +27,15 @@ struct Slot {
   Shape shape;        // logical: [out, in], or [n] for vectors
   const StoredTensor* tensor = nullptr;
   WeightView view;
-  std::string format;        // packed format if twofold wrote it, else empty (view applies)
-  nlohmann::json transform;  // of a packed matrix; null if none
+  bool hf_transposed = false;  // a plain Hugging Face folder of this model stores it [in, out]
+  std::string format;          // packed format if twofold wrote it, else empty (view applies)
+  nlohmann::json transform;    // of a packed matrix; null if none
 };
 
 enum class Container { kHuggingFace, kGguf, kLlama2c };
+
+/// Version of the folders that quantize writes. 0: may change until the fast kernels exist.
+inline constexpr int64_t kFolderFormatVersion = 0;
 
 struct ModelFiles {
   std::filesystem::path path;
@@ -52,6 +56,9 @@ struct ModelFiles {
 /// Opens a folder, a .gguf file or a .bin file, and binds and checks every tensor of the family.
 /// @throws Error(kIo | kCorruptFile | kUnsupported): one line with file, expected, found.
 ModelFiles open_model(const std::filesystem::path& path);
+
+/// A one-dimensional slot (norm, bias) as floats, [n], in logical order.
+std::vector<float> read_vector(const Slot& slot);
 
 /// Files of a Hugging Face folder that are copied unchanged beside new weights: tokenizer, chat
 /// template, generation settings. Only those that exist.

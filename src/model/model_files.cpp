@@ -1,0 +1,318 @@
+#include "model/model_files.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/json.h"
+#include "io/file.h"
+#include "io/llama2c.h"
+#include "model/json_fields.h"
+
+namespace twofold {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string with_number(std::string_view pattern, int64_t number) {
+  std::string text(pattern);
+  if (const size_t at = text.find("{i}"); at != std::string::npos) {
+    text.replace(at, 3, std::to_string(number));
+  }
+  return text;
+}
+
+/// Binds the rules of a family to the tensors of a checkpoint.
+class Binder {
+ public:
+  explicit Binder(ModelFiles& files) : files_(files) {}
+
+  void bind_all() {
+    for (const TensorRule& rule : files_.family->rules) {
+      if (!exists(rule)) continue;
+      if (rule.slot.find("{i}") == std::string_view::npos) add(rule, -1);
+    }
+    for (int64_t i = 0; i < files_.config.layers; ++i) {
+      for (const TensorRule& rule : files_.family->rules) {
+        if (!applies(rule.when, files_.config)) continue;
+        if (rule.slot.find("{i}") != std::string_view::npos) add(rule, static_cast<int>(i));
+      }
+    }
+    // Embeddings, blocks, then what follows them.
+    std::stable_sort(files_.slots.begin(), files_.slots.end(),
+                     [](const Slot& a, const Slot& b) { return order(a) < order(b); });
+  }
+
+ private:
+  static int order(const Slot& slot) {
+    if (slot.layer >= 0) return slot.layer + 1;
+    return slot.role == Role::kEmbedding || slot.role == Role::kPosition ? 0 : 1 << 30;
+  }
+
+  bool exists(const TensorRule& rule) const {
+    // A quantized folder may hold a head of its own for a model whose head was tied.
+    if (rule.role == Role::kHead && files_.is_quantized() &&
+        files_.quantization.value("untied_head", false)) {
+      return true;
+    }
+    return applies(rule.when, files_.config);
+  }
+
+  const StoredTensor& find_tensor(const TensorRule& rule, int layer, const std::string& name) {
+    const Checkpoint& checkpoint = *files_.checkpoint;
+    if (files_.container == Container::kGguf) {
+      return checkpoint.get(with_number(rule.gguf, layer));
+    }
+    const std::string_view prefix = files_.family->optional_prefix;
+    if (!checkpoint.has(name) && name.starts_with(prefix)) {
+      const std::string without = name.substr(prefix.size());
+      if (checkpoint.has(without)) return checkpoint.get(without);
+    }
+    return checkpoint.get(name);
+  }
+
+  void add(const TensorRule& rule, int layer) {
+    const ModelConfig& config = files_.config;
+    Slot slot;
+    slot.slot = with_number(rule.slot, layer);
+    slot.name = with_number(rule.source, layer);
+    slot.role = rule.role;
+    slot.layer = layer;
+    slot.input = with_number(rule.input, layer);
+    slot.shape = {side_length(rule.rows, config)};
+    if (rule.cols != Side::kNone) slot.shape.push_back(side_length(rule.cols, config));
+    slot.tensor = &find_tensor(rule, layer, slot.name);
+    slot.hf_transposed = rule.linear && config.transposed_linear;
+    if (files_.is_quantized() && bind_packed(slot)) {
+      files_.slots.push_back(std::move(slot));
+      return;
+    }
+    slot.view.transposed = slot.hf_transposed && files_.container == Container::kHuggingFace;
+    if (rule.rope_rows && permuted()) {
+      slot.view.rope_permuted_heads = rule.rows == Side::kQ ? config.heads : config.kv_heads;
+    }
+    check_shape(slot);
+    files_.slots.push_back(std::move(slot));
+  }
+
+  bool permuted() const {
+    switch (files_.container) {
+      case Container::kHuggingFace:
+        return false;
+      case Container::kGguf:
+        return files_.family->gguf_permutes_rope;
+      case Container::kLlama2c:
+        return true;
+    }
+    return false;
+  }
+
+  /// Reads format and transform of a packed tensor; false if the tensor was kept as it was.
+  bool bind_packed(Slot& slot) const {
+    const auto tensors = files_.quantization.find("tensors");
+    if (tensors == files_.quantization.end()) return false;
+    const auto entry = tensors->find(slot.name);
+    if (entry == tensors->end()) return false;
+    const std::string where = fmt::format("{}: quantization_config: {}",
+                                          (files_.path / "config.json").string(), slot.name);
+    const JsonFields fields(*entry, where);
+    slot.format = fields.get_string("format", "");
+    const auto shape = entry->find("shape");
+    if (slot.format.empty() || shape == entry->end() || *shape != nlohmann::json(slot.shape)) {
+      fail(ErrorCode::kCorruptFile, where, "expected a format and shape {}, found {}",
+           shape_text(slot.shape), entry->dump(-1, ' ', false, Json::error_handler_t::replace));
+    }
+    if (const auto transform = entry->find("transform"); transform != entry->end()) {
+      slot.transform = *transform;
+    }
+    if (slot.tensor->type->dtype != DType::kU8 || slot.tensor->shape.size() != 1) {
+      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", slot.tensor->file, slot.name),
+           "expected packed bytes, U8 [n], found {} {}", slot.tensor->type->name,
+           shape_text(slot.tensor->shape));
+    }
+    return true;
+  }
+
+  void check_shape(const Slot& slot) const {
+    Shape expected = slot.shape;
+    if (slot.view.transposed) std::swap(expected[0], expected[1]);
+    const StoredTensor& tensor = *slot.tensor;
+    if (tensor.type->decode == nullptr &&
+        !(tensor.type->dtype && dtype_info(*tensor.type->dtype).is_float16_or_32)) {
+      fail(ErrorCode::kUnsupported, fmt::format("{}: {}", tensor.file, tensor.name),
+           "element type {} cannot be a weight (F32, F16, BF16 or a supported block type)",
+           tensor.type->name);
+    }
+    if (tensor.shape != expected) {
+      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", tensor.file, tensor.name),
+           "expected shape {}, found {}", shape_text(expected), shape_text(tensor.shape));
+    }
+  }
+
+  ModelFiles& files_;
+};
+
+void add_token_ids(ModelFiles& files, const JsonFields& fields) {
+  const std::vector<int32_t> bos = fields.get_ids("bos_token_id");
+  if (!bos.empty()) files.config.bos_id = bos.front();
+  for (const int32_t id : fields.get_ids("eos_token_id")) {
+    std::vector<int32_t>& ids = files.config.eos_ids;
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  }
+}
+
+void parse_config(ModelFiles& files, const std::string& where) {
+  files.config = files.family->parse_config(files.config_json, where);
+  check_config(files.config, where);
+  add_token_ids(files, JsonFields(files.config_json, where));
+}
+
+void open_folder(ModelFiles& files) {
+  const fs::path config = files.path / "config.json";
+  if (!fs::exists(config)) {
+    fail(ErrorCode::kIo, files.path.string(),
+         "expected a model folder with config.json, found none");
+  }
+  const std::string where = config.string();
+  files.config_json = parse_json(read_text_file(config, 16 << 20), where);
+  JsonFields(files.config_json, where);  // refuses what is no object
+  files.family = &find_family(files.config_json, where);
+  parse_config(files, where);
+  const fs::path generation = files.path / "generation_config.json";
+  if (fs::exists(generation)) {
+    const Json json = parse_json(read_text_file(generation, 16 << 20), generation.string());
+    add_token_ids(files, JsonFields(json, generation.string()));
+  }
+  files.checkpoint = std::make_shared<Checkpoint>(open_safetensors_folder(files.path));
+  if (const auto it = files.config_json.find("quantization_config");
+      it != files.config_json.end() && !it->is_null()) {
+    const JsonFields quantization(*it, where + ": quantization_config");
+    if (quantization.get_string("quant_method", "") != "twofold") {
+      quantization.refuse("quant_method", "only folders that twofold wrote, or plain weights");
+    }
+    if (quantization.get_int("format_version") != kFolderFormatVersion) {
+      quantization.refuse("format_version", fmt::format("this program reads version {}: quantize "
+                                                        "the model again",
+                                                        kFolderFormatVersion));
+    }
+    files.quantization = *it;
+  }
+}
+
+void open_gguf(ModelFiles& files) {
+  auto gguf = std::make_shared<GgufFile>(read_gguf(files.path));
+  files.container = Container::kGguf;
+  files.family = &find_gguf_family(*gguf);
+  files.config_json = files.family->config_from_gguf(*gguf);
+  auto checkpoint = std::make_shared<Checkpoint>(gguf->path, gguf->tensors);
+  // Every family: sizes that the token table shows, and whether the head is a tensor of its own.
+  const StoredTensor& embed = checkpoint->get("token_embd.weight");
+  files.config_json["vocab_size"] = embed.shape.empty() ? 0 : embed.shape[0];
+  files.config_json["tie_word_embeddings"] = !checkpoint->has("output.weight");
+  files.config_json["torch_dtype"] = "float16";
+  for (const char* kind : {"bos", "eos"}) {
+    const std::string key = fmt::format("tokenizer.ggml.{}_token_id", kind);
+    if (gguf->has(key)) {
+      files.config_json[fmt::format("{}_token_id", kind)] = gguf->get_int(key);
+    }
+  }
+  files.checkpoint = std::move(checkpoint);
+  files.gguf = std::move(gguf);
+  parse_config(files, files.path.string());
+}
+
+void open_llama2c(ModelFiles& files) {
+  Llama2cFile file = read_llama2c(files.path);
+  files.container = Container::kLlama2c;
+  files.config_json = {
+      {"model_type", "llama"},
+      {"architectures", {"LlamaForCausalLM"}},
+      {"vocab_size", file.vocab_size},
+      {"hidden_size", file.dim},
+      {"intermediate_size", file.hidden_dim},
+      {"num_hidden_layers", file.n_layers},
+      {"num_attention_heads", file.n_heads},
+      {"num_key_value_heads", file.n_kv_heads},
+      {"max_position_embeddings", file.seq_len},
+      {"rms_norm_eps", 1e-5},
+      {"rope_theta", 10000.0},
+      {"hidden_act", "silu"},
+      {"tie_word_embeddings", file.shared_classifier},
+      {"bos_token_id", 1},
+      {"eos_token_id", 2},
+      {"torch_dtype", "float32"},
+  };
+  files.family = &find_family(files.config_json, files.path.string());
+  files.checkpoint = std::make_shared<Checkpoint>(files.path.string(), std::move(file.tensors));
+  parse_config(files, files.path.string());
+}
+
+constexpr std::array kCompanions = {
+    "tokenizer.json",      "tokenizer_config.json",   "tokenizer.model",   "vocab.json",
+    "merges.txt",          "special_tokens_map.json", "added_tokens.json", "generation_config.json",
+    "chat_template.jinja", "chat_template.json"};
+
+}  // namespace
+
+const Slot* ModelFiles::find(std::string_view name) const {
+  for (const Slot& s : slots) {
+    if (s.slot == name) return &s;
+  }
+  return nullptr;
+}
+
+int64_t ModelFiles::parameters() const {
+  int64_t count = 0;
+  for (const Slot& s : slots) {
+    if (s.role == Role::kHead && config.tied_head) continue;
+    count += element_count(s.shape, s.name);
+  }
+  return count;
+}
+
+ModelFiles open_model(const fs::path& path) {
+  ModelFiles files;
+  files.path = path;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    fail(ErrorCode::kIo, path.string(), "expected a model folder or file, found nothing");
+  }
+  if (fs::is_directory(status)) {
+    open_folder(files);
+  } else if (looks_like_gguf(path)) {
+    open_gguf(files);
+  } else if (path.extension() == ".bin") {
+    open_llama2c(files);
+  } else {
+    fail(ErrorCode::kUnsupported, path.string(),
+         "expected a Hugging Face folder, a GGUF file or a llama2.c .bin file");
+  }
+  Binder(files).bind_all();
+  return files;
+}
+
+std::vector<float> read_vector(const Slot& slot) {
+  const int64_t count = slot.shape[0];
+  std::vector<float> stored(static_cast<size_t>(count));
+  slot.tensor->decode(0, count, stored.data());
+  const int64_t heads = slot.view.rope_permuted_heads;
+  if (heads == 0) return stored;
+  const int64_t head = count / heads;
+  std::vector<float> values(stored.size());
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t in_head = i % head;
+    const int64_t pair = in_head % (head / 2), half = in_head / (head / 2);
+    values[static_cast<size_t>(i)] = stored[static_cast<size_t>(i - in_head + 2 * pair + half)];
+  }
+  return values;
+}
+
+std::vector<fs::path> companion_files(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const char* name : kCompanions) {
+    if (fs::is_regular_file(folder / name)) found.push_back(folder / name);
+  }
+  return found;
+}
+
+}  // namespace twofold
