@@ -1,0 +1,110 @@
+#include "engine/linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/aligned_buffer.h"
+#include "model/json_fields.h"
+#include "tensor/gemm.h"
+#include "tensor/ops.h"
+
+namespace twofold {
+namespace {
+
+PackedMatrix packed_of(const Slot& slot) {
+  const std::string where = fmt::format("{}: {}", slot.tensor->file, slot.name);
+  PackedMatrix packed;
+  packed.format = parse_format(slot.format);
+  packed.rows = slot.shape[0];
+  packed.cols = slot.shape[1];
+  packed.bytes.view = {DType::kU8, slot.tensor->shape, slot.tensor->bytes};
+  packed.bytes.owner = slot.tensor->owner;
+  packed.format.family->check(packed, where);
+  return packed;
+}
+
+/// Reads {"name", "input_seed", "output_seed"} and the side tensor "<matrix>.input_scale".
+TransformSpec transform_of(const ModelFiles& files, const Slot& slot) {
+  const JsonFields fields(slot.transform, fmt::format("{}: {}: transform", files.path.string(),
+                                                      slot.name));
+  TransformSpec spec;
+  spec.name = fields.get_string("name", spec.name);
+  spec.input_seed = fields.get_seed("input_seed");
+  spec.output_seed = fields.get_seed("output_seed");
+  if (const std::string side = slot.name + ".input_scale"; files.checkpoint->has(side)) {
+    const StoredTensor& tensor = files.checkpoint->get(side);
+    if (tensor.shape != Shape{slot.shape[1]}) {
+      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", tensor.file, side),
+           "expected shape [{}], found {}", slot.shape[1], shape_text(tensor.shape));
+    }
+    spec.input_scale.resize(static_cast<size_t>(slot.shape[1]));
+    tensor.decode(0, slot.shape[1], spec.input_scale.data());
+  }
+  return spec;
+}
+
+/// The matrix as a kernel or the panel path multiplies it, in the stored basis.
+std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<PackedMatrix>& packed) {
+  return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
+}
+
+}  // namespace
+
+Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
+  if (!slot.format.empty()) packed_ = packed_of(slot);
+  source_ = source_of(slot, packed_);
+  stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
+  if (!slot.transform.is_null()) {
+    spec_ = transform_of(files, slot);
+    transform_ = &find_transform(spec_.name);
+  }
+  if (bias != nullptr) bias_ = read_vector(*bias);
+}
+
+void Linear::multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
+  const Kernel* kernel = packed_ ? select_kernel(packed_->format, x.rows, ctx.isa) : nullptr;
+  if (kernel == nullptr) {
+    matmul(x, *source_, y, ctx.pool, ctx.isa);
+    return;
+  }
+  // Blocks of 16 rows: the tile of every packed format.
+  constexpr int64_t kTile = 16;
+  ctx.pool.run_static((rows() + kTile - 1) / kTile, [&](int64_t begin, int64_t end, int) {
+    kernel->run({.packed = &*packed_,
+                 .x = x.data,
+                 .x_stride = x.stride,
+                 .y = y.data,
+                 .y_stride = y.stride,
+                 .m = x.rows,
+                 .row_begin = begin * kTile,
+                 .row_end = std::min(end * kTile, rows())});
+  });
+}
+
+void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
+  if (transform_ == nullptr) {
+    multiply(x, y, ctx);
+  } else {
+    AlignedBuffer<float> copy(static_cast<size_t>(x.rows * x.cols));
+    Matrix<float> transformed(copy.data(), x.rows, x.cols);
+    for (int64_t r = 0; r < x.rows; ++r) {
+      std::memcpy(transformed.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
+    }
+    transform_->apply_input(spec_, transformed);
+    multiply(transformed, y, ctx);
+    transform_->undo_output(spec_, y);
+  }
+  if (bias_.empty()) return;
+  const Ops& op = ops(ctx.isa);
+  for (int64_t r = 0; r < y.rows; ++r) op.add(bias_.data(), y.row(r).data(), y.cols);
+}
+
+void Linear::row(int64_t index, float* out) const {
+  if (transform_ == nullptr) {
+    source_->decode_rows(index, 1, out, cols());
+    return;
+  }
+  fail(ErrorCode::kUnsupported, spec_.name, "an embedding table cannot be looked up in this basis");
+}
+
+}  // namespace twofold

@@ -1,0 +1,46 @@
+// Linear: one weight matrix of the model as an operator: transform of the input, product by a
+// kernel or by decoded panels, transform of the output, bias.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/context.h"
+#include "formats/format.h"
+#include "kernels/select.h"
+#include "model/model_files.h"
+#include "tensor/row_source.h"
+#include "tensor/tensor.h"
+#include "transform/transform.h"
+
+namespace twofold {
+
+class Linear {
+ public:
+  /// Binds a slot; `bias` may be null. @throws Error(kCorruptFile) on bad packed data.
+  Linear(const ModelFiles& files, const Slot& slot, const Slot* bias);
+
+  int64_t rows() const { return source_->rows(); }
+  int64_t cols() const { return source_->cols(); }
+  /// Bytes read per product, bias left out.
+  int64_t stored_bytes() const { return stored_bytes_; }
+  const RowSource& source() const { return *source_; }
+
+  /// y = W x + bias: x [m, cols], y [m, rows].
+  void apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
+  /// Rows of W in the model's basis (an embedding table's look-up): out [cols].
+  void row(int64_t index, float* out) const;
+
+ private:
+  void multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
+
+  std::unique_ptr<RowSource> source_;
+  std::optional<PackedMatrix> packed_;
+  const Transform* transform_ = nullptr;  // null: stored in the model's basis
+  TransformSpec spec_;
+  std::vector<float> bias_;  // [rows] or empty
+  int64_t stored_bytes_ = 0;
+};
+
+}  // namespace twofold

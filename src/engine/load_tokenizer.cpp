@@ -1,0 +1,102 @@
+#include "engine/load_tokenizer.h"
+
+#include "base/error.h"
+#include "io/file.h"
+
+namespace twofold {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string text_or_empty(const fs::path& path) {
+  return fs::is_regular_file(path) ? read_text_file(path) : std::string();
+}
+
+std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
+  const std::string config = text_or_empty(folder / "tokenizer_config.json");
+  if (const fs::path p = folder / "tokenizer.json"; fs::is_regular_file(p)) {
+    return make_tokenizer_from_json(read_text_file(p), config, p.string());
+  }
+  if (const fs::path p = folder / "tokenizer.model"; fs::is_regular_file(p)) {
+    return make_tokenizer_from_sentencepiece(read_text_file(p), p.string());
+  }
+  if (const fs::path p = folder / "vocab.json";
+      fs::is_regular_file(p) && fs::is_regular_file(folder / "merges.txt")) {
+    return make_tokenizer_from_vocab_merges(
+        read_text_file(p), read_text_file(folder / "merges.txt"), config, p.string());
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
+  if (!g.has("tokenizer.ggml.model")) return nullptr;
+  GgufVocabulary v;
+  v.model = g.get_string("tokenizer.ggml.model");
+  v.pre = g.get_string("tokenizer.ggml.pre", "");
+  if (const auto* tokens = g.get_strings("tokenizer.ggml.tokens")) v.tokens = *tokens;
+  if (const auto* merges = g.get_strings("tokenizer.ggml.merges")) v.merges = *merges;
+  v.scores = g.get_floats("tokenizer.ggml.scores");
+  v.token_types = g.get_ints("tokenizer.ggml.token_type");
+  v.bos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.bos_token_id", -1));
+  v.eos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.eos_token_id", -1));
+  v.unk_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.unknown_token_id", -1));
+  // llama.cpp's defaults: SentencePiece vocabularies add BOS and a space, byte-level ones neither.
+  const bool sentencepiece = !g.has("tokenizer.ggml.merges");
+  v.add_bos = g.get_bool("tokenizer.ggml.add_bos_token", sentencepiece);
+  v.add_eos = g.get_bool("tokenizer.ggml.add_eos_token", false);
+  v.add_space_prefix = g.get_bool("tokenizer.ggml.add_space_prefix", sentencepiece);
+  return make_tokenizer_from_gguf(v, g.path);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files) {
+  switch (files.container) {
+    case Container::kHuggingFace:
+      return from_folder(files.path);
+    case Container::kGguf:
+      return from_gguf(*files.gguf);
+    case Container::kLlama2c:
+      break;
+  }
+  const fs::path folder = files.path.parent_path();
+  const std::string sized = fmt::format("tok{}.bin", files.config.vocab_size);
+  for (const std::string& name : {sized, std::string("tokenizer.bin")}) {
+    if (const fs::path p = folder / name; fs::is_regular_file(p)) {
+      return make_tokenizer_from_llama2c(read_text_file(p), files.config.vocab_size, p.string());
+    }
+  }
+  for (const std::string& name :
+       {fmt::format("tok{}.model", files.config.vocab_size), std::string("tokenizer.model")}) {
+    if (const fs::path p = folder / name; fs::is_regular_file(p)) {
+      return make_tokenizer_from_sentencepiece(read_text_file(p), p.string());
+    }
+  }
+  return nullptr;
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& path, const ModelConfig& config) {
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (fs::is_directory(path)) {
+    tokenizer = from_folder(path);
+  } else if (!fs::exists(path)) {
+    fail(ErrorCode::kIo, path.string(), "expected a tokenizer file, found nothing");
+  } else if (looks_like_gguf(path)) {
+    tokenizer = from_gguf(read_gguf(path));
+  } else if (path.extension() == ".json") {
+    tokenizer = make_tokenizer_from_json(
+        read_text_file(path), text_or_empty(path.parent_path() / "tokenizer_config.json"),
+        path.string());
+  } else if (path.extension() == ".model") {
+    tokenizer = make_tokenizer_from_sentencepiece(read_text_file(path), path.string());
+  } else if (path.extension() == ".bin") {
+    tokenizer = make_tokenizer_from_llama2c(read_text_file(path), config.vocab_size, path.string());
+  }
+  if (tokenizer == nullptr) {
+    fail(ErrorCode::kUnsupported, path.string(),
+         "expected tokenizer.json, a SentencePiece .model, a llama2.c .bin, a .gguf or a folder");
+  }
+  return tokenizer;
+}
+
+}  // namespace twofold
