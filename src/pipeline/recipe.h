@@ -1,5 +1,6 @@
-// Recipe: rules that say what happens to each tensor. The first rule that matches decides. A JSON
-// file, saved in the output folder; command line flags are a one-rule recipe.
+// Recipe: rules that say what happens to each tensor. The first rule that matches decides; a tensor
+// that no rule matches is kept. A JSON file (docs/recipes.md), saved in the output folder; command
+// line flags are a recipe of three rules. Plain values, no state.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -17,7 +18,7 @@ struct RecipeRule {
   // Conditions; empty = any.
   std::vector<std::string> roles;             // names of role_name, or "block" for block linears
   std::optional<std::pair<int, int>> layers;  // inclusive block numbers
-  std::string name;                           // ECMAScript regular expression on the tensor name
+  std::string name;                           // NamePattern on the tensor's Hugging Face name
   // Action.
   bool keep = false;      // leave as stored
   MethodRequest request;  // otherwise
@@ -27,19 +28,30 @@ struct Recipe {
   std::vector<RecipeRule> rules;
 };
 
-/// What a recipe says for one tensor; nothing = keep.
+/// What a recipe says for one tensor; nothing = keep. Vectors (norms, biases) are always kept.
+/// @throws Error(kInvalidArgument) naming the rule if it cannot be carried out.
 std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot);
 
-/// @throws Error(kInvalidArgument) naming the rule and field; unknown fields are refused.
+/// Reads a recipe file and checks every rule, whether or not a tensor will match it.
+/// @throws Error(kInvalidArgument) naming `where`, the rule (counted from 1) and the field; unknown
+/// fields are refused.
 Recipe parse_recipe(std::string_view json, std::string_view where);
+/// The recipe as `parse_recipe` reads it.
 nlohmann::ordered_json to_json(const Recipe& recipe);
+/// Everything a choice says, as reports record it.
+nlohmann::ordered_json to_json(const MethodChoice& choice);
 
-/// The flags of `quantize` as a recipe. `head` and `embeddings` are "keep" or "METHOD:BITS";
-/// default "rtn:8" with groups of 128.
+/// The flags of `quantize`. `head` and `embeddings` are "keep" or "METHOD:BITS", in groups of
+/// kTableGroup where the method's grid has groups.
 struct RecipeFlags {
   MethodRequest block;
-  std::string head = "rtn:8", embeddings = "rtn:8";
+  std::string head = "rtn:8";
+  std::string embeddings = "rtn:8";  // token table and position table
 };
+inline constexpr int64_t kTableGroup = 128;
+
+/// A rule for block linears, one for the head and one for the tables.
+/// @throws Error(kInvalidArgument) naming the flag and the valid choices.
 Recipe recipe_from_flags(const RecipeFlags& flags);
 
 }  // namespace twofold

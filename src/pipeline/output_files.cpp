@@ -1,0 +1,84 @@
+#include "pipeline/output_files.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "engine/load_tokenizer.h"
+
+namespace twofold {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kGgufChatTemplate = "tokenizer.chat_template";
+
+void copy_whole(const fs::path& from, const fs::path& to) {
+  FileWriter writer(to);
+  writer.write(MappedFile::open(from).bytes());
+  writer.finish();
+}
+
+/// What a tokenizer.json does not say: special tokens, whether BOS is added, the chat template.
+OrderedJson tokenizer_config(const ModelFiles& source, const Tokenizer& tokenizer) {
+  OrderedJson config;
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  const auto add_token = [&](const char* field, int32_t id) {
+    if (id >= 0) config[field] = tokenizer.token_text(id);
+  };
+  add_token("bos_token", tokenizer.bos_id());
+  add_token("eos_token", tokenizer.eos_id());
+  config["add_bos_token"] = tokenizer.adds_bos();
+  config["model_max_length"] = source.config.context;
+  if (source.gguf != nullptr && source.gguf->has(kGgufChatTemplate)) {
+    config["chat_template"] = source.gguf->get_string(kGgufChatTemplate);
+  }
+  return config;
+}
+
+void translate_tokenizer(const ModelFiles& source, const OutputFolder& folder, const Context& ctx) {
+  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(source);
+  if (tokenizer == nullptr) {
+    ctx.note(fmt::format("{}: no tokenizer found beside it, none written", source.path.string()));
+    return;
+  }
+  std::string json;
+  try {
+    json = tokenizer_to_json(*tokenizer);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupported) throw;
+    ctx.note(fmt::format("no tokenizer written: {}", error.what()));
+    return;
+  }
+  write_text_file(folder.file("tokenizer.json"), json);
+  write_text_file(folder.file("tokenizer_config.json"),
+                  dump_json(tokenizer_config(source, *tokenizer)));
+}
+
+}  // namespace
+
+void check_output_place(const ModelFiles& source, const fs::path& output) {
+  std::error_code error;
+  const fs::path from = fs::weakly_canonical(source.path, error);
+  fs::path to = fs::weakly_canonical(output, error);
+  if (!to.has_filename()) to = to.parent_path();  // "folder/" ends in an empty part
+  if (std::mismatch(to.begin(), to.end(), from.begin(), from.end()).first == to.end()) {
+    fail(ErrorCode::kInvalidArgument, output.string(),
+         "holds the source {}: expected another output folder", source.path.string());
+  }
+}
+
+void write_companions(const ModelFiles& source, const OutputFolder& folder, const Context& ctx) {
+  if (source.container != Container::kHuggingFace) {
+    translate_tokenizer(source, folder, ctx);
+    return;
+  }
+  for (const fs::path& file : companion_files(source.path)) {
+    copy_whole(file, folder.file(file.filename().string()));
+  }
+}
+
+void write_config(const OrderedJson& config, const OutputFolder& folder) {
+  write_text_file(folder.file("config.json"), dump_json(config));
+}
+
+}  // namespace twofold

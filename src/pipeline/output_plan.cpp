@@ -1,0 +1,120 @@
+#include "pipeline/output_plan.h"
+
+#include <algorithm>
+
+#include "pipeline/dense_weights.h"
+#include "quant/method.h"
+
+namespace twofold {
+namespace {
+
+std::string dense_format_name(DType dtype) {
+  std::string name(dtype_info(dtype).name);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return name;
+}
+
+PlannedTensor plan_kept(const Slot& slot) {
+  const DType dtype = written_dtype(slot);
+  return {.slot = slot,
+          .choice = std::nullopt,
+          .format = parse_format(dense_format_name(dtype)),
+          .stored = dense_plan(slot, dtype)};
+}
+
+PlannedTensor plan_quantized(const Slot& slot, const MethodChoice& choice) {
+  const int64_t rows = slot.shape[0], cols = slot.shape[1];
+  try {
+    const Format format = format_for(scheme_for(choice, rows, cols));
+    const int64_t bytes = packed_bytes(format, rows, cols);
+    return {.slot = slot,
+            .choice = choice,
+            .format = format,
+            .stored = {slot.name, DType::kU8, {bytes}}};
+  } catch (const Error& error) {
+    fail(error.code(), slot.name, std::string_view(error.what()));
+  }
+}
+
+/// Adds to the block and input it belongs to. Slots come in the order of blocks.
+void add_to_blocks(std::vector<PlannedBlock>& blocks, PlannedTensor tensor) {
+  if (blocks.empty() || blocks.back().layer != tensor.slot.layer) {
+    blocks.push_back({tensor.slot.layer, {}});
+  }
+  std::vector<PlannedInput>& inputs = blocks.back().inputs;
+  auto input = std::find_if(inputs.begin(), inputs.end(), [&](const PlannedInput& candidate) {
+    return candidate.name == tensor.slot.input;
+  });
+  if (input == inputs.end()) input = inputs.insert(inputs.end(), {tensor.slot.input, {}});
+  input->linears.push_back(std::move(tensor));
+}
+
+/// The head of a model whose head is its token table: bound to the table, under the head's name.
+Slot tied_head(const ModelFiles& source, const Slot& table) {
+  for (const TensorRule& rule : source.family->rules) {
+    if (rule.role != Role::kHead) continue;
+    Slot head = table;
+    head.slot = rule.slot;
+    head.name = rule.source;
+    head.role = Role::kHead;
+    head.input = rule.input;
+    return head;
+  }
+  fail(ErrorCode::kInternal, source.family->name, "the family has no head");
+}
+
+}  // namespace
+
+std::vector<TensorPlan> OutputPlan::stored() const {
+  std::vector<TensorPlan> plans;
+  for (const PlannedBlock& block : blocks) {
+    for (const PlannedInput& input : block.inputs) {
+      for (const PlannedTensor& tensor : input.linears) plans.push_back(tensor.stored);
+    }
+  }
+  for (const PlannedTensor& tensor : kept) plans.push_back(tensor.stored);
+  return plans;
+}
+
+int64_t OutputPlan::matrices() const {
+  int64_t count = 0;
+  for (const PlannedBlock& block : blocks) {
+    for (const PlannedInput& input : block.inputs) {
+      count += static_cast<int64_t>(input.linears.size());
+    }
+  }
+  return count + std::count_if(kept.begin(), kept.end(), [](const PlannedTensor& tensor) {
+           return tensor.slot.shape.size() == 2;
+         });
+}
+
+OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe) {
+  OutputPlan plan;
+  const auto add = [&](const Slot& slot, const std::optional<MethodChoice>& choice) {
+    if (choice) {
+      add_to_blocks(plan.blocks, plan_quantized(slot, *choice));
+    } else {
+      plan.kept.push_back(plan_kept(slot));
+    }
+  };
+  std::optional<Slot> extra_head;
+  for (const Slot& slot : source.slots) {
+    const std::optional<MethodChoice> choice = choose(recipe, slot);
+    add(slot, choice);
+    if (slot.role != Role::kEmbedding || !source.config.tied_head) continue;
+    const Slot head = tied_head(source, slot);
+    if (choose(recipe, head) != choice) extra_head = head;
+  }
+  if (extra_head) {
+    plan.untied_head = true;
+    add(*extra_head, choose(recipe, *extra_head));
+  }
+  std::stable_sort(plan.kept.begin(), plan.kept.end(),
+                   [](const PlannedTensor& a, const PlannedTensor& b) {
+                     return a.slot.shape.size() > b.slot.shape.size();
+                   });
+  return plan;
+}
+
+}  // namespace twofold

@@ -1,0 +1,53 @@
+// OutputPlan: what a quantized folder will hold, tensor by tensor, decided from recipe and shapes
+// alone, so that the header of the weight file can be written before any weight is read.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/format.h"
+#include "io/safetensors.h"
+#include "model/model_files.h"
+#include "pipeline/recipe.h"
+
+namespace twofold {
+
+/// One tensor of the output.
+struct PlannedTensor {
+  Slot slot;                           // its source; name is the one in the output
+  std::optional<MethodChoice> choice;  // nothing: kept
+  Format format;                       // packed, or dense for kept matrices and vectors
+  TensorPlan stored;                   // as the file will hold it
+};
+
+/// The linears that read one layer input.
+struct PlannedInput {
+  std::string name;
+  std::vector<PlannedTensor> linears;
+};
+
+/// The quantized matrices of one block; layer -1 for those outside of blocks, whose inputs have no
+/// name.
+struct PlannedBlock {
+  int layer = -1;
+  std::vector<PlannedInput> inputs;
+};
+
+/// Tensors in the order in which they are written: the matrices of `blocks` (packed blobs are whole
+/// multiples of 64 bytes, so each starts aligned), kept matrices, then vectors.
+struct OutputPlan {
+  std::vector<PlannedBlock> blocks;
+  std::vector<PlannedTensor> kept;
+  /// The source has one matrix for table and head; the output has two, treated differently.
+  bool untied_head = false;
+
+  std::vector<TensorPlan> stored() const;
+  /// Number of two-dimensional tensors.
+  int64_t matrices() const;
+};
+
+/// @throws Error(kInvalidArgument) if a matrix cannot be stored as the recipe wants it.
+OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe);
+
+}  // namespace twofold

@@ -1,0 +1,28 @@
+// The arithmetic of a QuantizeReport and its file, quantization_report.json.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "pipeline/quantize_model.h"
+
+namespace twofold {
+
+inline constexpr std::string_view kReportFile = "quantization_report.json";
+
+/// Sets bits_per_weight of each matrix from its bytes, and both totals.
+void complete_figures(QuantizeReport& report);
+
+/// SHA-256 of configuration, tensor names, types, shapes and sizes: tells sources apart without
+/// reading their weights.
+std::string source_fingerprint(const ModelFiles& source);
+
+/// The report file: the whole run, then what `to_json` gives.
+nlohmann::ordered_json report_json(const QuantizeReport& report, const ModelFiles& source,
+                                   const QuantizeOptions& options, const Context& ctx);
+
+/// Fills method, parameters, loss, seconds and notes of `report.matrices` from a report file.
+/// @throws Error(kIo | kCorruptFile) if it is missing, malformed or about other matrices.
+void read_report(const std::filesystem::path& path, QuantizeReport& report);
+
+}  // namespace twofold
