@@ -1,0 +1,285 @@
+// How a product is cut. x [m, K] times the transposed W [n, K]:
+//   item    rows of x (at most kItemRows) times panels of W; items are what threads take
+//   panel   N rows of W, decoded 16 at a time and packed as [K, N], so that one step over k reads
+//           N neighbours; a panel lives in the scratch of its thread while its item is computed
+//   block   kChunkRows rows of x times kDepth columns: what stays in the second-level cache
+//   tile    R x N outputs in registers (simd/gemm_body.h)
+// All sizes follow from shapes and instruction set. Each output is a chain over the columns of each
+// block of depth, and blocks are added in order: the same sum whatever the number of threads, the
+// item or the tile. With kGemmMinRows rows or more a row's result does not depend on the others.
+#include "tensor/gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/aligned_buffer.h"
+#include "base/checked_math.h"
+#include "base/error.h"
+#include "tensor/dense_source.h"
+#include "tensor/ops.h"
+#include "tensor/simd/select.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kDepth = 320;
+constexpr int64_t kChunkRows = 252;
+constexpr int64_t kItemRows = 4 * kChunkRows;
+constexpr int64_t kDecodeRows = 16;  // the height of the packed formats' tiles
+// Packed panels of an item: at most 2^19 floats (2 MB), unless a single panel is longer.
+constexpr int64_t kPanelFloats = int64_t{1} << 19;
+constexpr int64_t kWantedItems = 16;
+
+// Grows to what the largest product of its thread needs: the panels of one item, kDecodeRows
+// decoded rows and one block of x: 4 MB for sides up to 2^14.
+struct Scratch {
+  AlignedBuffer<float> panels, decoded, block;
+};
+Scratch& scratch() {
+  thread_local Scratch buffers;
+  return buffers;
+}
+
+size_t floats(int64_t count) { return static_cast<size_t>(count); }
+
+// Columns per block of depth: even blocks, multiples of 8.
+int64_t depth_of(int64_t cols) { return round_up(ceil_div(cols, ceil_div(cols, kDepth)), 8); }
+
+// The rows of x at a stride that suits a tile, which walks down R of them at once: rows a multiple
+// of 1 KB apart compete for a few sets of the cache, so those are copied to rows an odd number of
+// cache lines apart.
+Matrix<const float> readable_rows(Matrix<const float> x) {
+  if (x.stride % 256 != 0 || x.rows <= 4) return x;
+  AlignedBuffer<float>& copy = scratch().block;
+  const int64_t stride = round_up(x.cols, 32) + 16;
+  copy.ensure(floats(x.rows * stride));
+  for (int64_t r = 0; r < x.rows; ++r) {
+    std::memcpy(copy.data() + r * stride, x.row(r).data(), floats(x.cols) * sizeof(float));
+  }
+  return {copy.data(), x.rows, x.cols, stride};
+}
+
+// y [m, N or less] (+)= x [m, k] panel [k, N].
+void multiply_panel(const GemmTiles& tiles, Matrix<const float> x, const float* panel,
+                    int64_t panel_stride, Matrix<float> y, bool accumulate) {
+  const int64_t blocks = ceil_div(x.rows, tiles.rows);
+  std::array<float, kMaxTileRows * kMaxTileCols> edge;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t begin = x.rows * b / blocks;
+    const int64_t rows = x.rows * (b + 1) / blocks - begin;
+    const float* left = x.data + begin * x.stride;
+    float* out = y.data + begin * y.stride;
+    if (y.cols == tiles.cols) {
+      tiles.tile[rows](left, x.stride, panel, panel_stride, x.cols, out, y.stride, accumulate);
+      continue;
+    }
+    tiles.tile[rows](left, x.stride, panel, panel_stride, x.cols, edge.data(), tiles.cols, false);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < y.cols; ++c) {
+        const float sum = edge[floats(r * tiles.cols + c)];
+        float& slot = out[r * y.stride + c];
+        slot = accumulate ? slot + sum : sum;
+      }
+    }
+  }
+}
+
+Matrix<float> columns(Matrix<float> y, int64_t begin, int64_t count) {
+  return {y.data + begin, y.rows, std::min(count, y.cols - begin), y.stride};
+}
+
+// y [m, n] (+)= x [m, K] panels [ceil(n / N)][K, N].
+void multiply(const GemmTiles& tiles, Matrix<const float> x, const float* panels, Matrix<float> y,
+              bool accumulate) {
+  const int64_t depth = depth_of(x.cols);
+  for (int64_t row = 0; row < x.rows; row += kChunkRows) {
+    const int64_t rows = std::min(kChunkRows, x.rows - row);
+    const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
+    for (int64_t k = 0; k < x.cols; k += depth) {
+      const float* corner = x.data + row * x.stride + k;
+      const Matrix<const float> block =
+          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
+      for (int64_t c = 0; c < y.cols; c += tiles.cols) {
+        const float* panel = panels + c * x.cols + k * tiles.cols;
+        multiply_panel(tiles, block, panel, tiles.cols, columns(out, c, tiles.cols),
+                       accumulate || k > 0);
+      }
+    }
+  }
+}
+
+// y [m, n] (+)= x [m, k] v [k, n], one block of depth. Panels of v that serve a single tile are
+// read where they lie; others, and a last narrow one, are copied so that their rows are neighbours.
+void multiply_in_place(const GemmTiles& tiles, Matrix<const float> x, Matrix<const float> v,
+                       Matrix<float> y, bool accumulate) {
+  AlignedBuffer<float>& packed = scratch().panels;
+  packed.ensure(floats(tiles.cols * v.rows));
+  for (int64_t c = 0; c < v.cols; c += tiles.cols) {
+    const int64_t width = std::min(tiles.cols, v.cols - c);
+    const Matrix<float> out = columns(y, c, tiles.cols);
+    if (width == tiles.cols && x.rows <= tiles.rows) {
+      multiply_panel(tiles, x, v.data + c, v.stride, out, accumulate);
+      continue;
+    }
+    for (int64_t k = 0; k < v.rows; ++k) {
+      float* to = packed.data() + k * tiles.cols;
+      std::copy_n(v.data + k * v.stride + c, width, to);
+      std::fill(to + width, to + tiles.cols, 0.0f);
+    }
+    multiply_panel(tiles, x, packed.data(), tiles.cols, out, accumulate);
+  }
+}
+
+// Packs rows [begin, begin + count) of `weight` as [ceil(count / N)][K, N]; missing rows are zero.
+void pack_rows(const GemmTiles& tiles, const RowSource& weight, int64_t begin, int64_t count,
+               float* panels) {
+  const int64_t cols = weight.cols();
+  const DenseView* dense = weight.dense();
+  const bool in_place = dense != nullptr && dense->dtype == DType::kF32;
+  const int64_t stride = in_place ? dense->stride : round_up(cols, 32) + 16;
+  AlignedBuffer<float>& decoded = scratch().decoded;
+  if (!in_place) decoded.ensure(floats(kDecodeRows * stride));
+  if (const int64_t whole = count / tiles.cols; count % tiles.cols != 0) {
+    std::memset(panels + whole * tiles.cols * cols, 0, floats(tiles.cols * cols) * sizeof(float));
+  }
+  const int64_t step = std::min(kDecodeRows, tiles.cols);
+  for (int64_t r = 0; r < count; r += step) {
+    const int64_t rows = std::min(step, count - r);
+    const float* from = decoded.data();
+    if (in_place) {
+      from = static_cast<const float*>(dense->data) + (begin + r) * stride;
+    } else {
+      weight.decode_rows(begin + r, rows, decoded.data(), stride);
+    }
+    float* panel = panels + r / tiles.cols * tiles.cols * cols;
+    tiles.transpose(from, stride, rows, cols, panel + r % tiles.cols, tiles.cols);
+  }
+}
+
+// Panels of one item: few enough for the scratch, and so few that all threads find work.
+int64_t panels_per_item(const GemmTiles& tiles, int64_t panels, int64_t row_items, int64_t cols) {
+  const int64_t fitting = std::clamp<int64_t>(kPanelFloats / (cols * tiles.cols), 1, 16);
+  return std::clamp<int64_t>(panels * row_items / kWantedItems, 1, fitting);
+}
+
+// y [m, n] (+)= dot products of the rows of x with row r of the weight, by `dot`.
+template <class Dot>
+void dot_rows(Matrix<const float> x, int64_t r, Matrix<float> y, bool accumulate, Dot dot) {
+  for (int64_t i = 0; i < x.rows; ++i) {
+    const float sum = dot(x.data + i * x.stride);
+    float& slot = y.data[i * y.stride + r];
+    slot = accumulate ? slot + sum : sum;
+  }
+}
+
+void matmul_few_dense(Matrix<const float> x, const DenseView& w, int64_t begin, int64_t end,
+                      Matrix<float> y, const Ops& ops, bool accumulate) {
+  for (int64_t r = begin; r < end; ++r) {
+    if (w.dtype == DType::kF32) {
+      const float* row = static_cast<const float*>(w.data) + r * w.stride;
+      dot_rows(x, r, y, accumulate, [&](const float* a) { return ops.dot(a, row, x.cols); });
+    } else {
+      const uint16_t* row = static_cast<const uint16_t*>(w.data) + r * w.stride;
+      const auto dot = w.dtype == DType::kF16 ? ops.dot_f16 : ops.dot_bf16;
+      dot_rows(x, r, y, accumulate, [&](const float* a) { return dot(a, row, x.cols); });
+    }
+  }
+}
+
+// One dot product per output: each thread reads one contiguous range of the weights once.
+void matmul_few(Matrix<const float> x, const RowSource& weight, Matrix<float> y, ThreadPool& pool,
+                const Ops& ops, bool accumulate) {
+  const int64_t groups = ceil_div(weight.rows(), kDecodeRows);
+  pool.run_static(groups, [&](int64_t first, int64_t last, int) {
+    const int64_t begin = first * kDecodeRows;
+    const int64_t end = std::min(last * kDecodeRows, weight.rows());
+    if (const DenseView* dense = weight.dense()) {
+      matmul_few_dense(x, *dense, begin, end, y, ops, accumulate);
+      return;
+    }
+    AlignedBuffer<float>& decoded = scratch().decoded;
+    decoded.ensure(floats(kDecodeRows * x.cols));
+    for (int64_t r = begin; r < end; r += kDecodeRows) {
+      const int64_t rows = std::min(kDecodeRows, end - r);
+      weight.decode_rows(r, rows, decoded.data(), x.cols);
+      for (int64_t i = 0; i < rows; ++i) {
+        const float* row = decoded.data() + i * x.cols;
+        dot_rows(x, r + i, y, accumulate, [&](const float* a) { return ops.dot(a, row, x.cols); });
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, ThreadPool& pool,
+            Isa isa, bool accumulate) {
+  TWOFOLD_ASSERT(x.cols == weight.cols());
+  TWOFOLD_ASSERT(y.rows == x.rows && y.cols == weight.rows());
+  if (x.rows == 0 || y.cols == 0) return;
+  if (x.rows < kGemmMinRows || x.cols == 0) {
+    matmul_few(x, weight, y, pool, ops(isa), accumulate);
+    return;
+  }
+  const GemmTiles& tiles = gemm_tiles(isa);
+  const int64_t panels = ceil_div(y.cols, tiles.cols);
+  const int64_t row_items = ceil_div(x.rows, kItemRows);
+  const int64_t per_item = panels_per_item(tiles, panels, row_items, x.cols);
+  const int64_t panel_items = ceil_div(panels, per_item);
+  pool.run(row_items * panel_items, [&](int64_t item, int) {
+    const int64_t row = x.rows * (item / panel_items) / row_items;
+    const int64_t row_end = x.rows * (item / panel_items + 1) / row_items;
+    const int64_t col = panels * (item % panel_items) / panel_items * tiles.cols;
+    const int64_t col_end =
+        std::min(panels * (item % panel_items + 1) / panel_items * tiles.cols, y.cols);
+    AlignedBuffer<float>& packed = scratch().panels;
+    packed.ensure(floats(round_up(col_end - col, tiles.cols) * x.cols));
+    pack_rows(tiles, weight, col, col_end - col, packed.data());
+    multiply(tiles, {x.data + row * x.stride, row_end - row, x.cols, x.stride}, packed.data(),
+             {y.data + row * y.stride + col, row_end - row, col_end - col, y.stride}, accumulate);
+  });
+}
+
+void matmul_serial(Matrix<const float> x, Matrix<const float> w, Matrix<float> y, Isa isa) {
+  TWOFOLD_ASSERT(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows);
+  if (x.rows == 0 || w.rows == 0) return;
+  if (x.rows < kGemmMinRows || x.cols == 0) {
+    matmul_few_dense(x, {DType::kF32, w.data, w.stride}, 0, w.rows, y, ops(isa), false);
+    return;
+  }
+  const GemmTiles& tiles = gemm_tiles(isa);
+  const int64_t step = panels_per_item(tiles, kWantedItems * 16, 1, x.cols) * tiles.cols;
+  const DenseSource weight(w, isa);
+  AlignedBuffer<float>& packed = scratch().panels;
+  packed.ensure(floats(std::min(step, round_up(w.rows, tiles.cols)) * x.cols));
+  for (int64_t col = 0; col < w.rows; col += step) {
+    const int64_t count = std::min(step, w.rows - col);
+    pack_rows(tiles, weight, col, count, packed.data());
+    multiply(tiles, x, packed.data(), columns(y, col, count), false);
+  }
+}
+
+void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float> y, Isa isa) {
+  TWOFOLD_ASSERT(x.cols == v.rows && y.rows == x.rows && y.cols == v.cols);
+  if (x.rows == 0 || v.cols == 0) return;
+  if (x.cols == 0) {
+    for (int64_t r = 0; r < y.rows; ++r) std::ranges::fill(y.row(r), 0.0f);
+    return;
+  }
+  const GemmTiles& tiles = gemm_tiles(isa);
+  const int64_t depth = depth_of(x.cols);
+  for (int64_t row = 0; row < x.rows; row += kChunkRows) {
+    const int64_t rows = std::min(kChunkRows, x.rows - row);
+    const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
+    for (int64_t k = 0; k < x.cols; k += depth) {
+      const float* corner = x.data + row * x.stride + k;
+      const Matrix<const float> block =
+          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
+      multiply_in_place(tiles, block, {v.data + k * v.stride, block.cols, v.cols, v.stride}, out,
+                        k > 0);
+    }
+  }
+}
+
+}  // namespace twofold

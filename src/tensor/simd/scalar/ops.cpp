@@ -1,0 +1,165 @@
+// The reference for every vector operation: one element at a time, functions of the C library,
+// sums in double. What other instruction sets compute is tested against this.
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "base/float16.h"
+#include "tensor/simd/tables.h"
+
+namespace twofold {
+namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+template <class Widen>
+float dot_with(const float* a, int64_t n, Widen b) {
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) total += static_cast<double>(a[i]) * static_cast<double>(b(i));
+  return static_cast<float>(total);
+}
+float dot(const float* a, const float* b, int64_t n) {
+  return dot_with(a, n, [b](int64_t i) { return b[i]; });
+}
+float dot_f16(const float* a, const uint16_t* b, int64_t n) {
+  return dot_with(a, n, [b](int64_t i) { return to_float(Float16{b[i]}); });
+}
+float dot_bf16(const float* a, const uint16_t* b, int64_t n) {
+  return dot_with(a, n, [b](int64_t i) { return to_float(BFloat16{b[i]}); });
+}
+
+void axpy(float s, const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] += s * x[i];
+}
+void add(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+}
+void scale(float s, float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= s;
+}
+
+void rms_norm(const float* x, const float* w, float eps, float* y, int64_t n) {
+  double squares = 0;
+  for (int64_t i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const double mean = squares / static_cast<double>(n);
+  const float inverse = static_cast<float>(1.0 / std::sqrt(mean + static_cast<double>(eps)));
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] * inverse * w[i];
+}
+
+void layer_norm(const float* x, const float* w, const float* b, float eps, float* y, int64_t n) {
+  double total = 0, squares = 0;
+  for (int64_t i = 0; i < n; ++i) total += static_cast<double>(x[i]);
+  const double mean = total / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) {
+    const double distance = static_cast<double>(x[i]) - mean;
+    squares += distance * distance;
+  }
+  const double variance = squares / static_cast<double>(n);
+  const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(eps));
+  for (int64_t i = 0; i < n; ++i) {
+    const float unit = static_cast<float>((static_cast<double>(x[i]) - mean) * inverse);
+    y[i] = unit * w[i] + (b == nullptr ? 0.0f : b[i]);
+  }
+}
+
+float max_of(const float* x, int64_t n) {
+  float top = kNone;
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  return top;
+}
+
+void softmax(float* x, int64_t n) {
+  const float top = max_of(x, n);
+  if (top == kNone) {
+    for (int64_t i = 0; i < n; ++i) x[i] = 0.0f;
+    return;
+  }
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] = std::exp(x[i] - top);
+    total += static_cast<double>(x[i]);
+  }
+  scale(static_cast<float>(1.0 / total), x, n);
+}
+
+float log_sum_exp(const float* x, int64_t n) {
+  const float top = max_of(x, n);
+  if (top == kNone) return kNone;
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    total += std::exp(static_cast<double>(x[i]) - static_cast<double>(top));
+  }
+  return static_cast<float>(static_cast<double>(top) + std::log(total));
+}
+
+double kl_divergence(const float* lp, const float* lq, int64_t n) {
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double p = static_cast<double>(std::exp(lp[i]));
+    if (p > 0) total += p * (static_cast<double>(lp[i]) - static_cast<double>(lq[i]));
+  }
+  return total;
+}
+
+float silu_of(float x) { return x / (1.0f + std::exp(-x)); }
+
+void silu_mul(const float* gate, const float* up, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = silu_of(gate[i]) * up[i];
+}
+void silu(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = silu_of(x[i]);
+}
+void relu(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+void gelu_erf(const float* x, float* y, int64_t n) {
+  // 1 + erf(t) as erfc(-t), which does not cancel in the left tail.
+  for (int64_t i = 0; i < n; ++i) y[i] = 0.5f * x[i] * std::erfc(-0.707106781f * x[i]);
+}
+void gelu_tanh(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float u = 0.797884561f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+    y[i] = 0.5f * x[i] * (1.0f + std::tanh(u));
+  }
+}
+
+void f16_to_f32(const uint16_t* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = to_float(Float16{x[i]});
+}
+void bf16_to_f32(const uint16_t* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = to_float(BFloat16{x[i]});
+}
+void f32_to_f16(const float* x, uint16_t* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = to_float16(x[i]).bits;
+}
+void f32_to_bf16(const float* x, uint16_t* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = to_bfloat16(x[i]).bits;
+}
+
+}  // namespace
+
+const Ops kOpsScalar = {
+    .dot = dot,
+    .dot_f16 = dot_f16,
+    .dot_bf16 = dot_bf16,
+    .axpy = axpy,
+    .add = add,
+    .scale = scale,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .softmax = softmax,
+    .log_sum_exp = log_sum_exp,
+    .max = max_of,
+    .silu_mul = silu_mul,
+    .silu = silu,
+    .relu = relu,
+    .gelu_erf = gelu_erf,
+    .gelu_tanh = gelu_tanh,
+    .kl_divergence = kl_divergence,
+    .f16_to_f32 = f16_to_f32,
+    .bf16_to_f32 = bf16_to_f32,
+    .f32_to_f16 = f32_to_f16,
+    .f32_to_bf16 = f32_to_bf16,
+};
+
+}  // namespace twofold

@@ -1,0 +1,40 @@
+#include "tensor/simd/select.h"
+
+#include "tensor/ops.h"
+
+namespace twofold {
+
+#if defined(TWOFOLD_X86_TABLES)
+
+const Ops& ops(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kOpsScalar;
+    case Isa::kAvx2:
+      return kOpsAvx2;
+    case Isa::kAvx512:
+      return kOpsAvx512;
+  }
+  return kOpsScalar;
+}
+
+const GemmTiles& gemm_tiles(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kGemmTilesScalar;
+    case Isa::kAvx2:
+      return kGemmTilesAvx2;
+    case Isa::kAvx512:
+      return kGemmTilesAvx512;
+  }
+  return kGemmTilesScalar;
+}
+
+#else  // other machines have the portable level only
+
+const Ops& ops(Isa) { return kOpsScalar; }
+const GemmTiles& gemm_tiles(Isa) { return kGemmTilesScalar; }
+
+#endif
+
+}  // namespace twofold

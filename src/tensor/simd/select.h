@@ -1,0 +1,12 @@
+// The table of GEMM register blocks for an instruction set; private to this layer.
+#pragma once
+
+#include "base/cpu.h"
+#include "tensor/simd/tables.h"
+
+namespace twofold {
+
+/// The table for `isa`; the CPU must have it.
+const GemmTiles& gemm_tiles(Isa isa);
+
+}  // namespace twofold

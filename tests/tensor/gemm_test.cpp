@@ -1,0 +1,186 @@
+#include "tensor/gemm.h"
+
+#include <gtest/gtest.h>
+
+#include <cfloat>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/float16.h"
+#include "tensor/dense_source.h"
+#include "tensor/random_matrix.h"
+
+namespace twofold {
+namespace {
+
+// A float sum of K products, in any order and with or without fused additions, is off by at most
+// (K + 1) eps sum |x w| to first order; adding to y rounds once more. Twice that covers both.
+void expect_near_double_product(Matrix<const float> x, Matrix<const float> w,
+                                Matrix<const float> before, Matrix<const float> y) {
+  for (int64_t i = 0; i < y.rows; ++i) {
+    for (int64_t j = 0; j < y.cols; ++j) {
+      double sum = before.data == nullptr ? 0.0 : static_cast<double>(before.at(i, j));
+      double magnitude = std::abs(sum);
+      for (int64_t k = 0; k < x.cols; ++k) {
+        const double product = static_cast<double>(x.at(i, k)) * static_cast<double>(w.at(j, k));
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      const double bound = 2.0 * static_cast<double>(x.cols + 1) * FLT_EPSILON * magnitude;
+      ASSERT_NEAR(static_cast<double>(y.at(i, j)), sum, bound) << i << ", " << j;
+    }
+  }
+}
+
+// Hides that rows lie in memory, as a packed format would, and checks what it is asked for.
+class HiddenSource final : public RowSource {
+ public:
+  explicit HiddenSource(const RowSource& source) : source_(source) {}
+  int64_t rows() const override { return source_.rows(); }
+  int64_t cols() const override { return source_.cols(); }
+  void decode_rows(int64_t begin, int64_t count, float* out, int64_t stride) const override {
+    ASSERT_GE(begin, 0);
+    ASSERT_LE(begin + count, rows());
+    ASSERT_GE(stride, cols());
+    source_.decode_rows(begin, count, out, stride);
+  }
+
+ private:
+  const RowSource& source_;
+};
+
+class Gemm : public testing::TestWithParam<Isa> {};
+INSTANTIATE_TEST_SUITE_P(Isas, Gemm, testing::ValuesIn(usable_isas()),
+                         [](const auto& row) { return std::string(isa_name(row.param)); });
+
+struct Sides {
+  int64_t rows, cols, depth;
+};
+std::vector<Sides> odd_sides() {
+  std::vector<Sides> sides;
+  for (int64_t rows = 0; rows <= 30; ++rows) sides.push_back({rows, 37, 65});
+  for (const int64_t cols : {0, 1, 7, 8, 16, 31, 32, 33, 100}) sides.push_back({13, cols, 70});
+  for (const int64_t depth : {0, 1, 2, 15, 16, 17, 64, 256, 319, 321, 700}) {
+    sides.push_back({9, 40, depth});
+    sides.push_back({3, 40, depth});
+  }
+  sides.push_back({300, 130, 512});
+  sides.push_back({1030, 20, 33});
+  return sides;
+}
+
+TEST_P(Gemm, MatmulEqualsDoubleProductWithinBound) {
+  ThreadPool pool(2);
+  for (const Sides& s : odd_sides()) {
+    SCOPED_TRACE(testing::Message() << s.rows << " x " << s.cols << " x " << s.depth);
+    const RandomMatrix x(s.rows, s.depth, 3, 1), w(s.cols, s.depth, 5, 2);
+    const DenseSource dense(w.view, GetParam());
+    const HiddenSource hidden(dense);
+    for (const bool accumulate : {false, true}) {
+      RandomMatrix y(s.rows, s.cols, 2, 3), y2(s.rows, s.cols, 2, 3);
+      const RandomMatrix before(s.rows, s.cols, 2, 3);
+      matmul(x.view, dense, y.view, pool, GetParam(), accumulate);
+      const Matrix<const float> start = accumulate ? before.view : Matrix<const float>();
+      expect_near_double_product(x.view, w.view, start, y.view);
+      EXPECT_TRUE(y.gaps_untouched());
+      matmul(x.view, hidden, y2.view, pool, GetParam(), accumulate);
+      EXPECT_EQ(y.numbers, y2.numbers) << "decoded rows give the same sums as rows in place";
+    }
+  }
+}
+
+TEST_P(Gemm, SerialProductsEqualDoubleProductWithinBound) {
+  for (const Sides& s : odd_sides()) {
+    SCOPED_TRACE(testing::Message() << s.rows << " x " << s.cols << " x " << s.depth);
+    const RandomMatrix x(s.rows, s.depth, 3, 1), w(s.cols, s.depth, 5, 2);
+    RandomMatrix y(s.rows, s.cols, 2, 3), y2(s.rows, s.cols, 1, 4);
+    matmul_serial(x.view, w.view, y.view, GetParam());
+    expect_near_double_product(x.view, w.view, {}, y.view);
+    EXPECT_TRUE(y.gaps_untouched());
+    RandomMatrix v(s.depth, s.cols, 7, 5);
+    for (int64_t k = 0; k < s.depth; ++k) {
+      for (int64_t j = 0; j < s.cols; ++j) v.view.at(k, j) = w.view.at(j, k);
+    }
+    matmul_nn_serial(x.view, v.view, y2.view, GetParam());
+    expect_near_double_product(x.view, w.view, {}, y2.view);
+    EXPECT_TRUE(y2.gaps_untouched());
+  }
+}
+
+TEST_P(Gemm, StridesOfWholePagesGiveTheSameNumbers) {
+  const int64_t rows = 45, cols = 70, depth = 700;
+  const RandomMatrix x(rows, depth, 1024 - depth, 1), w(cols, depth, 1024 - depth, 2);
+  RandomMatrix near(rows, depth, 1, 1);
+  RandomMatrix y(rows, cols, 0, 3), y2(rows, cols, 1024 - cols, 3);
+  ThreadPool pool(2);
+  const DenseSource source(w.view, GetParam());
+  matmul(x.view, source, y.view, pool, GetParam());
+  matmul(near.view, source, y2.view, pool, GetParam());
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) ASSERT_EQ(y.view.at(i, j), y2.view.at(i, j));
+  }
+  expect_near_double_product(x.view, w.view, {}, y.view);
+}
+
+TEST_P(Gemm, ThreadCountDoesNotChangeOneBit) {
+  for (const Sides& s : {Sides{3, 333, 100}, Sides{50, 333, 700}, Sides{1100, 90, 64}}) {
+    const RandomMatrix x(s.rows, s.depth, 0, 1), w(s.cols, s.depth, 0, 2);
+    const DenseSource source(w.view, GetParam());
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3}) {
+      ThreadPool pool(threads);
+      RandomMatrix y(s.rows, s.cols, 0, 3);
+      matmul(x.view, source, y.view, pool, GetParam());
+      if (threads == 1) first = y.numbers;
+      EXPECT_EQ(y.numbers, first) << threads << " threads";
+    }
+  }
+}
+
+TEST_P(Gemm, RowsDoNotDependOnTheOtherRowsOfTheirBatch) {
+  const int64_t depth = 700, cols = 61;
+  const RandomMatrix x(1100, depth, 0, 1), w(cols, depth, 0, 2);
+  const DenseSource source(w.view, GetParam());
+  ThreadPool pool(2);
+  RandomMatrix all(1100, cols, 0, 3);
+  matmul(x.view, source, all.view, pool, GetParam());
+  for (const int64_t rows : {int64_t{8}, int64_t{15}, int64_t{29}, int64_t{253}}) {
+    RandomMatrix some(rows, cols, 0, 4), serial(rows, cols, 0, 4);
+    const Matrix<const float> part(x.view.data, rows, depth);
+    matmul(part, source, some.view, pool, GetParam());
+    matmul_serial(part, w.view, serial.view, GetParam());
+    EXPECT_EQ(some.numbers, serial.numbers);
+    for (size_t i = 0; i < some.numbers.size(); ++i) ASSERT_EQ(some.numbers[i], all.numbers[i]);
+  }
+}
+
+TEST_P(Gemm, SixteenBitWeightsGiveTheProductOfTheirFloats) {
+  const int64_t cols = 45, depth = 131;
+  const RandomMatrix w(cols, depth, 0, 2);
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    std::vector<uint16_t> bits;
+    std::vector<float> floats;
+    for (const float number : w.numbers) {
+      const bool half = dtype == DType::kF16;
+      bits.push_back(half ? to_float16(number).bits : to_bfloat16(number).bits);
+      floats.push_back(half ? to_float(Float16{bits.back()}) : to_float(BFloat16{bits.back()}));
+    }
+    const Tensor tensor{{dtype, {cols, depth}, std::as_bytes(std::span(bits))}, nullptr};
+    const DenseSource stored(tensor, GetParam());
+    const DenseSource wide(Matrix<const float>(floats.data(), cols, depth), GetParam());
+    ThreadPool pool(2);
+    for (const int64_t rows : {1, 3, 7, 8, 20}) {
+      const RandomMatrix x(rows, depth, 0, 1);
+      RandomMatrix y(rows, cols, 0, 3), y2(rows, cols, 0, 4), y3(rows, cols, 0, 5);
+      matmul(x.view, stored, y.view, pool, GetParam());
+      matmul(x.view, wide, y2.view, pool, GetParam());
+      matmul(x.view, HiddenSource(stored), y3.view, pool, GetParam());
+      EXPECT_EQ(y.numbers, y2.numbers) << rows;
+      EXPECT_EQ(y.numbers, y3.numbers) << rows;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace twofold
