@@ -1,5 +1,6 @@
 // Files: read-only mappings, whole small files, and folders that appear under their final name only
-// when complete.
+// when complete. No process-wide state; objects may be used by one thread at a time, mappings by
+// any number. A mapped file must not be shortened by others while it is in use.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace twofold {
 
@@ -34,6 +36,7 @@ std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes
 /// Sequential writer; every error throws Error(kIo) with the path and the system's message.
 class FileWriter {
  public:
+  /// Creates the file, or empties an existing one.
   explicit FileWriter(const std::filesystem::path& path);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
@@ -42,27 +45,41 @@ class FileWriter {
   void write(std::string_view text);
   void fill(std::byte value, uint64_t count);
   uint64_t size() const { return size_; }
-  /// Flushes to the disk and closes; call it before the file may be used.
+  /// Flushes to the disk and closes; call it before the file may be used. Without it the file keeps
+  /// whatever part was already handed to the system.
   void finish();
 
  private:
+  void flush();
+
   std::filesystem::path path_;
   int fd_ = -1;
   uint64_t size_ = 0;
+  std::vector<std::byte> buffer_;  // not yet handed to the system
 };
 
 /// A folder being written as "NAME.partial"; `commit` syncs it and renames it to NAME. Destroyed
 /// without commit it removes what it wrote. An existing NAME is refused, unless `replace`, and then
-/// removed only at commit.
+/// exchanged with the new folder and removed at commit: under NAME there is always a whole folder.
+///
+/// While it is written, NAME.partial holds a file named kPartialMarker and a lock (flock), which
+/// the system releases when the process ends, however it ends. A NAME.partial with the marker and
+/// without the lock is left over from a killed process: it is emptied and used. A second writer
+/// gets an error; so does a NAME.partial that is not ours.
 class OutputFolder {
  public:
-  /// @throws Error(kInvalidArgument) if `path` exists and not `replace`; Error(kIo) otherwise.
+  static constexpr std::string_view kPartialMarker = ".twofold-partial";
+
+  /// @throws Error(kInvalidArgument) if `path` exists and not `replace`, or is not a folder, or
+  /// holds the current directory; Error(kIo) if another process writes it or the system refuses.
   OutputFolder(const std::filesystem::path& path, bool replace);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   const std::filesystem::path& partial() const { return partial_; }
   std::filesystem::path file(std::string_view name) const { return partial_ / name; }
+  /// Syncs files and folder, then renames; the folder is complete on disk when this returns.
+  /// @throws Error(kIo); the destructor then removes what was written.
   void commit();
 
  private:
@@ -70,9 +87,11 @@ class OutputFolder {
   std::filesystem::path partial_;
   bool replace_ = false;
   bool committed_ = false;
+  int lock_fd_ = -1;  // the folder itself, locked
 };
 
-/// Writes `text` to `path` through a temporary file and rename.
+/// Writes `text` to `path` through a temporary file beside it and rename, so that a reader sees the
+/// old text or the new one. A device or pipe (/dev/stdout) is written directly. @throws Error(kIo)
 void write_text_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace twofold

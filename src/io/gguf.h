@@ -18,7 +18,7 @@ using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string, std
 
 struct GgufFile {
   std::string path;
-  std::map<std::string, GgufValue> metadata;
+  std::map<std::string, GgufValue, std::less<>> metadata;
   std::vector<StoredTensor> tensors;  // shapes turned to row-major (slowest first)
 
   bool has(std::string_view key) const;

@@ -21,7 +21,8 @@ struct StoredType {
   std::optional<DType> dtype;  // set for dense types
   int64_t block_elements;      // 1 for dense types
   int64_t block_bytes;
-  /// Decodes whole blocks; null for dense types other than F32, F16, BF16 and for refused types.
+  /// Decodes whole blocks, without any need of alignment; null for dense types other than F32, F16,
+  /// BF16 and for refused types.
   void (*decode)(const std::byte* blocks, int64_t block_count, float* out);
 };
 
@@ -40,22 +41,36 @@ struct StoredTensor {
   std::string file;  // for messages
 
   int64_t elements() const;
+  /// "<file>: tensor <name>", for messages.
+  std::string where() const;
+  /// @throws Error(kUnsupported) naming file, tensor and type, and listing the types with a
+  /// decoder.
+  void require_decodable() const;
   /// Decodes elements [begin, begin + count) in row-major order; both multiples of block_elements.
+  /// @param out [count]. @throws Error(kUnsupported) as `require_decodable`.
   void decode(int64_t begin, int64_t count, float* out) const;
 };
 
-/// How a weight matrix [out, in] is cut out of a stored tensor.
+/// Bytes that a tensor of this type and shape takes. @throws Error(kCorruptFile) naming `where` if
+/// rows are not whole blocks or the size overflows.
+int64_t stored_bytes(const StoredType& type, const Shape& shape, std::string_view where);
+
+/// How a weight matrix [out, in] is cut out of a stored tensor. Row r of the matrix is stored row
+/// row_begin + r, or stored column row_begin + r if `transposed`.
 struct WeightView {
   bool transposed = false;  // stored [in, out] (GPT-2's Conv1D)
   int64_t row_begin = 0;    // first output row of a fused tensor
   int64_t row_count = -1;   // -1: all
-  /// GGUF files of Llama hold the rows of q and k permuted within each head so that rope works on
-  /// pairs; > 0 undoes this for that many heads.
+  /// GGUF files of Llama, and llama2.c, hold the rows of q and k permuted within each head so that
+  /// rope turns neighbouring rows; > 0 undoes this for that many heads: with head_dim = rows /
+  /// heads, row h head_dim + p head_dim / 2 + i (p = 0, 1) is stored row h head_dim + 2 i + p. Not
+  /// together with `transposed`.
   int64_t rope_permuted_heads = 0;
 };
 
 /// A two-dimensional stored tensor as a RowSource (holds the mapping alive).
-/// @throws Error(kCorruptFile) if it is not two-dimensional or the view exceeds it.
+/// @throws Error(kCorruptFile) if it is not two-dimensional or the view exceeds it;
+/// Error(kUnsupported) if its type has no decoder.
 std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const WeightView& view = {});
 
 }  // namespace twofold

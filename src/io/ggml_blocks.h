@@ -1,0 +1,26 @@
+// Decoders of ggml's block types. Each block holds a fixed number of weights with their scales;
+// layouts are given beside each decoder in ggml_blocks.cpp. Pure functions; no alignment needed.
+// Results equal those of the `gguf` Python package bit for bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace twofold::ggml {
+
+inline constexpr int64_t kBlock = 32;        // weights in a block of the simple types
+inline constexpr int64_t kSuperBlock = 256;  // weights in a block of the K types
+
+// Each decodes `count` blocks at `blocks` to `out`, [count * weights per block].
+void decode_q4_0(const std::byte* blocks, int64_t count, float* out);
+void decode_q4_1(const std::byte* blocks, int64_t count, float* out);
+void decode_q5_0(const std::byte* blocks, int64_t count, float* out);
+void decode_q5_1(const std::byte* blocks, int64_t count, float* out);
+void decode_q8_0(const std::byte* blocks, int64_t count, float* out);
+void decode_q2_k(const std::byte* blocks, int64_t count, float* out);
+void decode_q3_k(const std::byte* blocks, int64_t count, float* out);
+void decode_q4_k(const std::byte* blocks, int64_t count, float* out);
+void decode_q5_k(const std::byte* blocks, int64_t count, float* out);
+void decode_q6_k(const std::byte* blocks, int64_t count, float* out);
+
+}  // namespace twofold::ggml
