@@ -1,0 +1,25 @@
+#!/usr/bin/env python3
+"""Runs codespell over sources, comments and documents; data, models and licence texts are left out."""
+
+import subprocess
+import sys
+
+from cpp_source import ROOT, source_files
+
+SKIPPED = ("models/", "tests/data/", "LICENSE")
+TEXT_SUFFIXES = (".cpp", ".h", ".in", ".md", ".py", ".txt", ".cmake", "run", "NOTICE", ".json")
+IGNORED_WORDS = "ot,te,nd,ser,fo,ans,kinf"  # names of variables and words of tokenizer tests
+
+
+def main():
+    names = [str(path.relative_to(ROOT)) for path in source_files(".", suffixes=TEXT_SUFFIXES)]
+    names = [name for name in names if not name.startswith(SKIPPED)]
+    command = ["codespell", "--ignore-words-list", IGNORED_WORDS, *names]
+    status = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if status == 0:
+        print(f"{len(names)} files in order")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
