@@ -30,11 +30,6 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-/// Bytes of rows x cols numbers of a stored type.
-int64_t stored_bytes(const StoredType& type, int64_t elements) {
-  return elements / type.block_elements * type.block_bytes;
-}
-
 MatrixReport row_of(const Slot& slot) {
   MatrixReport row;
   row.name = slot.name;
@@ -50,7 +45,7 @@ MatrixReport row_of(const Slot& slot) {
   }
   row.method = kKeepMethod;
   row.format = lower(slot.tensor->type->name);
-  row.bytes = stored_bytes(*slot.tensor->type, row.rows * row.cols);
+  row.bytes = stored_bytes(*slot.tensor->type, slot.shape, slot.name);
   row.proxy_loss = 0;
   return row;
 }

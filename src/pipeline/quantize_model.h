@@ -19,7 +19,7 @@ struct QuantizeOptions {
   std::filesystem::path output;
   bool force = false;  // replace an existing folder
   uint64_t seed = 0;
-  std::string command_line;  // recorded in the report
+  std::string command_line = {};  // recorded in the report
 };
 
 inline constexpr std::string_view kKeepMethod = "keep";
@@ -58,7 +58,7 @@ QuantizeReport quantize_model(const ModelFiles& source, const Recipe& recipe,
 struct ImportOptions {
   std::filesystem::path output;
   bool force = false;
-  std::optional<DType> dtype;  // F32, F16, BF16; default: as stored, and F16 for block types
+  std::optional<DType> dtype = {};  // F32, F16, BF16; default: as stored, and F16 for block types
 };
 
 /// Rewrites any readable source as a plain Hugging Face folder, a panel of weights at a time.
