@@ -1,0 +1,136 @@
+#include <gtest/gtest.h>
+
+#include "base/json.h"
+#include "model/family.h"
+#include "model/json_fields.h"
+
+namespace twofold {
+namespace {
+
+const Json kLlama = {
+    {"architectures", {"LlamaForCausalLM"}}, {"vocab_size", 100},       {"hidden_size", 64},
+    {"num_hidden_layers", 2},                {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+    {"intermediate_size", 96},               {"max_position_embeddings", 128},
+};
+const Json kGpt2 = {
+    {"architectures", {"GPT2LMHeadModel"}}, {"vocab_size", 100}, {"n_embd", 64}, {"n_layer", 2},
+    {"n_head", 4},                          {"n_positions", 128},
+};
+
+ModelConfig parse(const Json& json) {
+  const ModelConfig config = find_family(json, "config.json").parse_config(json, "config.json");
+  check_config(config, "config.json");
+  return config;
+}
+
+Json with(Json json, const char* field, Json value) {
+  json[field] = std::move(value);
+  return json;
+}
+
+std::string error_of(const Json& json, ErrorCode expected) {
+  try {
+    parse(json);
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), expected) << e.what();
+    EXPECT_EQ(std::string(e.what()).rfind("config.json", 0), 0u) << e.what();
+    return e.what();
+  }
+  ADD_FAILURE() << "accepted: " << json.dump();
+  return "";
+}
+
+TEST(Config, LlamaDefaultsAreThoseOfTheTransformersLibrary) {
+  const ModelConfig c = parse(kLlama);
+  EXPECT_EQ(c.head_dim, 16);
+  EXPECT_EQ(c.kv_heads, 2);
+  EXPECT_DOUBLE_EQ(c.norm_eps, 1e-6);
+  EXPECT_DOUBLE_EQ(c.rope.theta, 10000);
+  EXPECT_DOUBLE_EQ(c.attention_scale, 0.25);
+  EXPECT_FALSE(c.tied_head);
+  EXPECT_FALSE(c.attention_bias);
+  EXPECT_FALSE(c.transposed_linear);
+  EXPECT_EQ(parse(with(kLlama, "num_key_value_heads", nullptr)).kv_heads, 4);
+}
+
+TEST(Config, Gpt2DefaultsAreThoseOfTheTransformersLibrary) {
+  const ModelConfig c = parse(kGpt2);
+  EXPECT_EQ(c.intermediate, 256);
+  EXPECT_EQ(c.activation, Activation::kGeluTanh);
+  EXPECT_TRUE(c.tied_head);
+  EXPECT_TRUE(c.attention_bias && c.attention_out_bias && c.mlp_bias && c.norm_bias);
+  EXPECT_TRUE(c.transposed_linear);
+  EXPECT_DOUBLE_EQ(parse(with(kGpt2, "scale_attn_weights", false)).attention_scale, 1);
+  EXPECT_TRUE(parse(with(kGpt2, "scale_attn_by_inverse_layer_idx", true)).attention_scale_by_layer);
+}
+
+TEST(Config, BothSpellingsOfRopeSettingsAreRead) {
+  const Json linear = {{"type", "linear"}, {"factor", 4.0}};
+  const ModelConfig old_form = parse(with(kLlama, "rope_scaling", linear));
+  EXPECT_EQ(old_form.rope.scaling, RopeScaling::kLinear);
+  EXPECT_DOUBLE_EQ(old_form.rope.factor, 4);
+  const Json parameters = {{"rope_type", "llama3"},     {"rope_theta", 500000.0},
+                           {"factor", 8.0},             {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0},   {"original_max_position_embeddings", 64}};
+  const ModelConfig new_form =
+      parse(with(with(kLlama, "rope_parameters", parameters), "rope_scaling", linear));
+  EXPECT_EQ(new_form.rope.scaling, RopeScaling::kLlama3);
+  EXPECT_DOUBLE_EQ(new_form.rope.theta, 500000);
+  EXPECT_EQ(new_form.rope.original_context, 64);
+}
+
+TEST(Config, FieldsThatWouldChangeTheResultAreRefusedByName) {
+  EXPECT_NE(error_of(with(kLlama, "hidden_act", "quick_gelu"), ErrorCode::kUnsupported)
+                .find("hidden_act = \"quick_gelu\""),
+            std::string::npos);
+  error_of(with(kLlama, "rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}}),
+           ErrorCode::kUnsupported);
+  error_of(with(kGpt2, "add_cross_attention", true), ErrorCode::kUnsupported);
+}
+
+TEST(Config, BadValuesAreNamed) {
+  for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers",
+                            "num_attention_heads", "intermediate_size"}) {
+    for (const Json& bad : {Json("x"), Json(-1), Json(0), Json(1.5), Json(uint64_t{1} << 60)}) {
+      error_of(with(kLlama, field, bad), ErrorCode::kCorruptFile);
+    }
+    Json missing = kLlama;
+    missing.erase(field);
+    error_of(missing, ErrorCode::kCorruptFile);
+  }
+  error_of(with(kLlama, "num_key_value_heads", 3), ErrorCode::kCorruptFile);
+  error_of(with(kLlama, "rope_scaling", "linear"), ErrorCode::kCorruptFile);
+  error_of(with(kLlama, "rope_scaling", {{"type", "linear"}, {"factor", 0}}),
+           ErrorCode::kCorruptFile);
+  error_of(with(kGpt2, "n_head", 5), ErrorCode::kCorruptFile);
+}
+
+TEST(Config, UnknownFamiliesAreRefusedWithTheKnownOnes) {
+  const std::string message =
+      error_of(with(kLlama, "architectures", {"MambaForCausalLM"}), ErrorCode::kUnsupported);
+  for (const Family* family : all_families()) {
+    EXPECT_NE(message.find(family->architectures.front()), std::string::npos) << message;
+  }
+  error_of(Json::object(), ErrorCode::kCorruptFile);
+  // A known model_type does not make an unknown architecture runnable.
+  error_of(with(with(kLlama, "architectures", {"LlamaForSequenceClassification"}), "model_type",
+                "llama"),
+           ErrorCode::kUnsupported);
+}
+
+TEST(Family, EveryRuleIsComplete) {
+  for (const Family* family : all_families()) {
+    for (const TensorRule& rule : family->rules) {
+      EXPECT_FALSE(rule.slot.empty());
+      EXPECT_FALSE(rule.source.empty()) << rule.slot;
+      EXPECT_FALSE(rule.gguf.empty()) << rule.slot;
+      EXPECT_EQ(is_block_linear(rule.role), !rule.input.empty()) << rule.slot;
+      const bool numbered = rule.slot.find("{i}") != std::string_view::npos;
+      EXPECT_EQ(numbered, rule.source.find("{i}") != std::string_view::npos) << rule.slot;
+      EXPECT_EQ(numbered, rule.gguf.find("{i}") != std::string_view::npos) << rule.slot;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace twofold
