@@ -18,8 +18,8 @@ std::string_view stop_reason_name(StopReason reason);
 
 struct GenerateOptions {
   int64_t max_tokens = 128;  // -1: until the context is full
-  SamplerOptions sampler;
-  std::vector<std::string> stop;  // stop strings (need a tokenizer); not part of the text
+  SamplerOptions sampler = {};
+  std::vector<std::string> stop = {};  // stop strings (need a tokenizer); not part of the text
   bool ignore_eos = false;
   int64_t context = 0;  // positions of the cache; 0 = the model's
 };

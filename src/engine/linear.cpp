@@ -4,9 +4,9 @@
 #include <cstring>
 
 #include "base/aligned_buffer.h"
-#include "model/json_fields.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
+#include "transform/transform_json.h"
 
 namespace twofold {
 namespace {
@@ -23,26 +23,6 @@ PackedMatrix packed_of(const Slot& slot) {
   return packed;
 }
 
-/// Reads {"name", "input_seed", "output_seed"} and the side tensor "<matrix>.input_scale".
-TransformSpec transform_of(const ModelFiles& files, const Slot& slot) {
-  const JsonFields fields(slot.transform, fmt::format("{}: {}: transform", files.path.string(),
-                                                      slot.name));
-  TransformSpec spec;
-  spec.name = fields.get_string("name", spec.name);
-  spec.input_seed = fields.get_seed("input_seed");
-  spec.output_seed = fields.get_seed("output_seed");
-  if (const std::string side = slot.name + ".input_scale"; files.checkpoint->has(side)) {
-    const StoredTensor& tensor = files.checkpoint->get(side);
-    if (tensor.shape != Shape{slot.shape[1]}) {
-      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", tensor.file, side),
-           "expected shape [{}], found {}", slot.shape[1], shape_text(tensor.shape));
-    }
-    spec.input_scale.resize(static_cast<size_t>(slot.shape[1]));
-    tensor.decode(0, slot.shape[1], spec.input_scale.data());
-  }
-  return spec;
-}
-
 /// The matrix as a kernel or the panel path multiplies it, in the stored basis.
 std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<PackedMatrix>& packed) {
   return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
@@ -55,7 +35,8 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   source_ = source_of(slot, packed_);
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) {
-    spec_ = transform_of(files, slot);
+    spec_ =
+        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name));
     transform_ = &find_transform(spec_.name);
   }
   if (bias != nullptr) bias_ = read_vector(*bias);

@@ -91,8 +91,20 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+/// True if the divisors of `rope` are `factors`, to the precision they are stored in.
+bool gives_factors(const RopeConfig& rope, const std::vector<float>& factors) {
+  RopeConfig plain = rope;
+  plain.scaling = RopeScaling::kNone;
+  const std::vector<float> unscaled = rope_frequencies(plain), scaled = rope_frequencies(rope);
+  for (size_t i = 0; i < factors.size(); ++i) {
+    if (!(std::abs(unscaled[i] / scaled[i] - factors[i]) <= 1e-4f * factors[i])) return false;
+  }
+  return true;
+}
+
 /// Llama 3's rope scaling reaches GGUF files only as a tensor of divisors, one per frequency. The
-/// published models all use low 1, high 4 and a context of 8192: check that these give the tensor.
+/// published models use low 1 and high 4; the original context is found as the power of two that
+/// gives the tensor.
 nlohmann::json rope_scaling_of_factors(const GgufFile& g, const StoredTensor& tensor, double theta,
                                        int64_t dims) {
   const std::string where = g.path + ": rope_freqs.weight";
@@ -106,24 +118,16 @@ nlohmann::json rope_scaling_of_factors(const GgufFile& g, const StoredTensor& te
   rope.theta = theta;
   rope.dims = dims;
   rope.scaling = RopeScaling::kLlama3;
-  rope.original_context = 8192;
   for (const float factor : factors) rope.factor = std::max(rope.factor, double{factor});
-  const std::vector<float> scaled = rope_frequencies(rope);
-  RopeConfig plain = rope;
-  plain.scaling = RopeScaling::kNone;
-  const std::vector<float> unscaled = rope_frequencies(plain);
-  for (size_t i = 0; i < factors.size(); ++i) {
-    if (std::abs(unscaled[i] / scaled[i] - factors[i]) > 1e-3f * factors[i]) {
-      fail(ErrorCode::kUnsupported, where,
-           "divisors of no known rope scaling (number {}: {}, llama3 would have {})", i, factors[i],
-           unscaled[i] / scaled[i]);
-    }
+  for (rope.original_context = 16; rope.original_context <= 1 << 22; rope.original_context *= 2) {
+    if (!gives_factors(rope, factors)) continue;
+    return {{"rope_type", "llama3"},
+            {"factor", rope.factor},
+            {"low_freq_factor", rope.low_freq_factor},
+            {"high_freq_factor", rope.high_freq_factor},
+            {"original_max_position_embeddings", rope.original_context}};
   }
-  return {{"rope_type", "llama3"},
-          {"factor", rope.factor},
-          {"low_freq_factor", rope.low_freq_factor},
-          {"high_freq_factor", rope.high_freq_factor},
-          {"original_max_position_embeddings", rope.original_context}};
+  fail(ErrorCode::kUnsupported, where, "divisors of no known rope scaling (tried llama3)");
 }
 
 nlohmann::json from_gguf(const GgufFile& g) {

@@ -65,13 +65,6 @@ int64_t JsonFields::get_int(std::string_view name, int64_t fallback) const {
   return has(name) ? get_int(name) : fallback;
 }
 
-uint64_t JsonFields::get_seed(std::string_view name) const {
-  const nlohmann::json* value = find(name);
-  if (value == nullptr) return 0;
-  if (!value->is_number_unsigned()) mistyped(name, "an unsigned integer");
-  return value->get<uint64_t>();
-}
-
 double JsonFields::get_float(std::string_view name) const {
   const nlohmann::json* value = find(name);
   if (value == nullptr || !value->is_number()) mistyped(name, "a number");

@@ -20,8 +20,6 @@ class JsonFields {
   bool has(std::string_view name) const;
   int64_t get_int(std::string_view name) const;  // >= 0 and < 2^40, or an error
   int64_t get_int(std::string_view name, int64_t fallback) const;
-  /// Any 64-bit unsigned number; 0 if absent.
-  uint64_t get_seed(std::string_view name) const;
   double get_float(std::string_view name) const;
   double get_float(std::string_view name, double fallback) const;
   bool get_bool(std::string_view name, bool fallback) const;

@@ -67,7 +67,8 @@ TEST(Attention, EqualsItsDefinitionAtEveryInstructionSet) {
         // Rounding of at most 250 products per score and per output, values of order 1.
         const double bound = 4 * 250 * std::numeric_limits<float>::epsilon();
         for (size_t i = 0; i < expected.size(); ++i) {
-          ASSERT_NEAR(out.data[i], expected[i], bound) << isa_name(isa) << " " << tokens << " " << i;
+          ASSERT_NEAR(out.data[i], expected[i], bound)
+              << isa_name(isa) << " " << tokens << " " << i;
         }
       }
     }

@@ -8,13 +8,22 @@ namespace twofold {
 namespace {
 
 const Json kLlama = {
-    {"architectures", {"LlamaForCausalLM"}}, {"vocab_size", 100},       {"hidden_size", 64},
-    {"num_hidden_layers", 2},                {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-    {"intermediate_size", 96},               {"max_position_embeddings", 128},
+    {"architectures", {"LlamaForCausalLM"}},
+    {"vocab_size", 100},
+    {"hidden_size", 64},
+    {"num_hidden_layers", 2},
+    {"num_attention_heads", 4},
+    {"num_key_value_heads", 2},
+    {"intermediate_size", 96},
+    {"max_position_embeddings", 128},
 };
 const Json kGpt2 = {
-    {"architectures", {"GPT2LMHeadModel"}}, {"vocab_size", 100}, {"n_embd", 64}, {"n_layer", 2},
-    {"n_head", 4},                          {"n_positions", 128},
+    {"architectures", {"GPT2LMHeadModel"}},
+    {"vocab_size", 100},
+    {"n_embd", 64},
+    {"n_layer", 2},
+    {"n_head", 4},
+    {"n_positions", 128},
 };
 
 ModelConfig parse(const Json& json) {
@@ -69,9 +78,9 @@ TEST(Config, BothSpellingsOfRopeSettingsAreRead) {
   const ModelConfig old_form = parse(with(kLlama, "rope_scaling", linear));
   EXPECT_EQ(old_form.rope.scaling, RopeScaling::kLinear);
   EXPECT_DOUBLE_EQ(old_form.rope.factor, 4);
-  const Json parameters = {{"rope_type", "llama3"},     {"rope_theta", 500000.0},
-                           {"factor", 8.0},             {"low_freq_factor", 1.0},
-                           {"high_freq_factor", 4.0},   {"original_max_position_embeddings", 64}};
+  const Json parameters = {{"rope_type", "llama3"},   {"rope_theta", 500000.0},
+                           {"factor", 8.0},           {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 64}};
   const ModelConfig new_form =
       parse(with(with(kLlama, "rope_parameters", parameters), "rope_scaling", linear));
   EXPECT_EQ(new_form.rope.scaling, RopeScaling::kLlama3);
@@ -89,8 +98,8 @@ TEST(Config, FieldsThatWouldChangeTheResultAreRefusedByName) {
 }
 
 TEST(Config, BadValuesAreNamed) {
-  for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers",
-                            "num_attention_heads", "intermediate_size"}) {
+  for (const char* field : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+                            "intermediate_size"}) {
     for (const Json& bad : {Json("x"), Json(-1), Json(0), Json(1.5), Json(uint64_t{1} << 60)}) {
       error_of(with(kLlama, field, bad), ErrorCode::kCorruptFile);
     }

@@ -1,0 +1,69 @@
+#include "engine/generate.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/load_tokenizer.h"
+#include "support/paths.h"
+
+namespace twofold {
+namespace {
+
+class Generate : public ::testing::Test {
+ protected:
+  GenerateResult run(std::vector<int32_t> prompt, GenerateOptions options) {
+    options.sampler.temperature = 0;
+    streamed_.clear();
+    return generate(*model_, tokenizer_.get(), prompt, options,
+                    {.pool = pool_, .isa = select_isa()},
+                    [&](std::string_view piece) { streamed_ += piece; });
+  }
+  ThreadPool pool_{1};
+  std::shared_ptr<const Model> model_ =
+      Model::load(testing::source_dir() / "models" / "stories260k" / "stories260K.bin");
+  std::unique_ptr<Tokenizer> tokenizer_ = load_tokenizer(model_->files());
+  std::string streamed_;
+};
+
+TEST_F(Generate, StopStringsAreCutAndNeverStreamed) {
+  const GenerateResult whole = run({1}, {.max_tokens = 60});
+  ASSERT_GT(whole.text.size(), 60u);
+  // A stop string that begins and ends inside tokens.
+  const std::string stop = whole.text.substr(41, 9);
+  const GenerateResult cut = run({1}, {.max_tokens = 60, .stop = {"never said", stop}});
+  EXPECT_EQ(cut.reason, StopReason::kStopString);
+  EXPECT_EQ(cut.text, whole.text.substr(0, whole.text.find(stop)));
+  EXPECT_EQ(streamed_, cut.text);
+}
+
+TEST_F(Generate, HeldBackTextComesAtTheEnd) {
+  const GenerateResult whole = run({1}, {.max_tokens = 20});
+  const std::string tail = whole.text.substr(whole.text.size() - 2) + "@";
+  const GenerateResult again = run({1}, {.max_tokens = 20, .stop = {tail}});
+  EXPECT_EQ(again.text, whole.text);
+  EXPECT_EQ(streamed_, whole.text);
+}
+
+TEST_F(Generate, TheContextEndsTheText) {
+  const GenerateResult result =
+      run({1, 2, 3}, {.max_tokens = -1, .ignore_eos = true, .context = 10});
+  EXPECT_EQ(result.reason, StopReason::kContextFull);
+  // The last token needs no position of its own.
+  EXPECT_EQ(result.ids.size(), 8u);
+}
+
+TEST_F(Generate, BadRequestsAreRefused) {
+  EXPECT_THROW(run({}, {}), Error);
+  EXPECT_THROW(run(std::vector<int32_t>(11, 1), {.context = 10}), Error);
+  EXPECT_THROW(run({1}, {.context = 1 << 20}), Error);
+}
+
+TEST_F(Generate, ALongPromptGivesTheSameAsOneToken) {
+  const GenerateResult whole = run({1}, {.max_tokens = 30});
+  std::vector<int32_t> prompt = {1};
+  prompt.insert(prompt.end(), whole.ids.begin(), whole.ids.begin() + 20);
+  const GenerateResult rest = run(prompt, {.max_tokens = 10});
+  EXPECT_EQ(rest.ids, std::vector<int32_t>(whole.ids.begin() + 20, whole.ids.end()));
+}
+
+}  // namespace
+}  // namespace twofold
