@@ -12,10 +12,19 @@ namespace {
 class StoredRows final : public RowSource {
  public:
   StoredRows(StoredTensor tensor, int64_t row_begin, int64_t row_count)
-      : tensor_(std::move(tensor)), row_begin_(row_begin), row_count_(row_count) {}
+      : tensor_(std::move(tensor)), row_begin_(row_begin), row_count_(row_count) {
+    if (!tensor_.type->dtype) return;
+    const std::byte* const data =
+        tensor_.bytes.data() + row_begin * cols() * tensor_.type->block_bytes;
+    // Files without padding after their header hold numbers on odd addresses.
+    if (reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(tensor_.type->block_bytes) != 0)
+      return;
+    dense_ = DenseView{*tensor_.type->dtype, data, cols()};
+  }
 
   int64_t rows() const override { return row_count_; }
   int64_t cols() const override { return tensor_.shape[1]; }
+  const DenseView* dense() const override { return dense_ ? &*dense_ : nullptr; }
 
   void decode_rows(int64_t begin, int64_t count, float* out, int64_t stride) const override {
     const int64_t width = cols();
@@ -32,6 +41,7 @@ class StoredRows final : public RowSource {
   StoredTensor tensor_;
   int64_t row_begin_;
   int64_t row_count_;
+  std::optional<DenseView> dense_;
 };
 
 class RopePermutedRows final : public RowSource {

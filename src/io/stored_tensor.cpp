@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "base/checked_math.h"
+#include "base/cpu.h"
 #include "base/error.h"
-#include "base/float16.h"
 #include "io/ggml_blocks.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 namespace {
@@ -18,20 +21,33 @@ void decode_f32(const std::byte* data, int64_t count, float* out) {
   std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
 }
 
-void decode_f16(const std::byte* data, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    Float16 value;
-    std::memcpy(&value, data + i * 2, sizeof value);
-    out[i] = to_float(value);
+/// Conversions of the chosen instruction set; all sets give the same numbers.
+const Ops& conversions() {
+  static const Ops& table = ops(select_isa());
+  return table;
+}
+
+/// Widens 16-bit numbers that may lie on odd addresses, a piece at a time.
+void widen(void (*convert)(const uint16_t*, float*, int64_t), const std::byte* data, int64_t count,
+           float* out) {
+  if (reinterpret_cast<uintptr_t>(data) % alignof(uint16_t) == 0) {
+    convert(reinterpret_cast<const uint16_t*>(data), out, count);
+    return;
+  }
+  std::array<uint16_t, 512> piece;
+  for (int64_t done = 0; done < count; done += std::ssize(piece)) {
+    const int64_t length = std::min(std::ssize(piece), count - done);
+    std::memcpy(piece.data(), data + done * 2, static_cast<size_t>(length) * 2);
+    convert(piece.data(), out + done, length);
   }
 }
 
+void decode_f16(const std::byte* data, int64_t count, float* out) {
+  widen(conversions().f16_to_f32, data, count, out);
+}
+
 void decode_bf16(const std::byte* data, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    BFloat16 value;
-    std::memcpy(&value, data + i * 2, sizeof value);
-    out[i] = to_float(value);
-  }
+  widen(conversions().bf16_to_f32, data, count, out);
 }
 
 // Numbers and sizes as in ggml.h and ggml-common.h; types without a decoder are refused when used.
