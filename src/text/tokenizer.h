@@ -1,10 +1,9 @@
-// Tokenizer: text to ids and back. Input text is bytes; invalid UTF-8 is never refused: its bytes
-// become byte tokens, or U+FFFD where the vocabulary has none (as the reference tokenizers do).
-// Thread-safe after construction.
+// Tokenizer: text to ids and back. Input text is bytes; invalid UTF-8 is never refused: byte-level
+// vocabularies encode its bytes, for all others each invalid sequence reads as U+FFFD. Decoded text
+// is always valid UTF-8. Thread-safe after construction.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,7 +14,17 @@ namespace twofold {
 
 struct EncodeOptions {
   bool add_special = false;   // what the tokenizer's post-processor adds (BOS, EOS)
-  bool parse_special = true;  // added tokens that occur in the text become their own ids
+  bool parse_special = true;  // special tokens that occur in the text become their own ids
+};
+
+/// Text of a growing sequence of ids, given out as soon as no further id can change it, in whole
+/// characters.
+class DecodeStream {
+ public:
+  virtual ~DecodeStream() = default;
+  virtual std::string push(int32_t id) = 0;
+  /// The rest. The next push starts a new sequence.
+  virtual std::string flush() = 0;
 };
 
 class Tokenizer {
@@ -26,12 +35,18 @@ class Tokenizer {
   /// Text of a sequence, as the reference decoder gives it. Special tokens are left out if asked.
   /// Ids outside the vocabulary give nothing.
   virtual std::string decode(std::span<const int32_t> ids, bool skip_special = false) const = 0;
+  /// The same, id by id; the tokenizer must outlive the stream.
+  virtual std::unique_ptr<DecodeStream> decode_stream(bool skip_special = false) const = 0;
+  /// Highest id + 1.
   virtual int64_t vocab_size() const = 0;
   /// The token as in the vocabulary file; empty if there is none.
   virtual std::string token_text(int32_t id) const = 0;
   /// -1 if the text is no token.
   virtual int32_t token_id(std::string_view token) const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  /// A tokenizer.json with the same ids, that Python's `tokenizers` opens.
+  /// @throws Error(kUnsupported) if there is no such form.
+  virtual std::string to_json() const = 0;
 
   /// -1 if there is none. A model's configuration may override these.
   int32_t bos_id() const { return bos_id_; }
@@ -49,16 +64,13 @@ class Tokenizer {
 /// characters), `flush` the rest. The pieces joined equal Tokenizer::decode of the whole.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
-  std::string push(int32_t id);
-  std::string flush();
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : stream_(tokenizer.decode_stream(skip_special)) {}
+  std::string push(int32_t id) { return stream_->push(id); }
+  std::string flush() { return stream_->flush(); }
 
  private:
-  const Tokenizer& tokenizer_;
-  bool skip_special_;
-  std::vector<int32_t> ids_;  // since the last certain text
-  size_t context_ = 0;        // leading ids of ids_ whose text was already given out
-  std::string given_;
+  std::unique_ptr<DecodeStream> stream_;
 };
 
 /// Hugging Face `tokenizer.json` (text of the file), with `tokenizer_config.json` (may be empty)
@@ -98,8 +110,7 @@ struct GgufVocabulary {
 std::unique_ptr<Tokenizer> make_tokenizer_from_gguf(const GgufVocabulary& vocabulary,
                                                     std::string_view where);
 
-/// A tokenizer.json with the same ids, for tokenizers that came from other files: import writes it,
-/// and Python's `tokenizers` opens it. @throws Error(kUnsupported) if there is no such form.
-std::string tokenizer_to_json(const Tokenizer& tokenizer);
+/// Tokenizer::to_json, for import.
+inline std::string tokenizer_to_json(const Tokenizer& tokenizer) { return tokenizer.to_json(); }
 
 }  // namespace twofold

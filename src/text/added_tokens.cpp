@@ -1,0 +1,125 @@
+#include "text/added_tokens.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+#include "text/unicode.h"
+
+namespace twofold {
+namespace {
+
+/// \w of regular expressions: letters, marks, digits, connectors (and letter numbers).
+bool is_word_character(char32_t c) {
+  switch (utf8proc_category(static_cast<int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9);
+  }
+}
+
+bool word_before(std::string_view text, size_t at) {
+  if (at == 0) return false;
+  size_t start = at - 1;
+  while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  return is_word_character(code_point(text, start));
+}
+
+bool word_after(std::string_view text, size_t at) {
+  return at < text.size() && is_word_character(code_point(text, at));
+}
+
+}  // namespace
+
+AddedToken read_added_token(const JsonNode& node, int32_t id) {
+  AddedToken token;
+  token.id = id;
+  token.content = node.get_string("content");
+  if (token.content.empty()) node.child("content").corrupt("expected text, found none");
+  token.special = node.get_bool("special", false);
+  token.normalized = node.get_bool("normalized", !token.special);
+  token.lstrip = node.get_bool("lstrip", false);
+  token.rstrip = node.get_bool("rstrip", false);
+  token.single_word = node.get_bool("single_word", false);
+  return token;
+}
+
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer* normalizer)
+    : tokens_(std::move(tokens)) {
+  for (size_t i = 0; i < tokens_.size(); ++i) {
+    const AddedToken& token = tokens_[i];
+    by_id_.emplace(token.id, i);
+    by_content_.emplace(token.content, i);
+    std::string text = token.content;
+    if (token.normalized && normalizer != nullptr) normalizer->apply(text);
+    if (text.empty()) continue;
+    Matcher& matcher = token.normalized ? normalized_ : raw_;
+    matcher[static_cast<unsigned char>(text[0])].push_back({std::move(text), i});
+  }
+  for (Matcher* matcher : {&raw_, &normalized_}) {
+    for (std::vector<Key>& keys : *matcher) {
+      std::stable_sort(keys.begin(), keys.end(),
+                       [](const Key& a, const Key& b) { return a.text.size() > b.text.size(); });
+    }
+  }
+}
+
+const AddedTokens::Key* AddedTokens::match(const Matcher& matcher, std::string_view text,
+                                           size_t at) const {
+  for (const Key& key : matcher[static_cast<unsigned char>(text[at])]) {
+    if (text.compare(at, key.text.size(), key.text) == 0) return &key;
+  }
+  return nullptr;
+}
+
+void AddedTokens::split(std::string_view text, Stage stage, bool parse_special,
+                        std::vector<Section>& sections) const {
+  const Matcher& matcher = stage == Stage::kRawText ? raw_ : normalized_;
+  sections.clear();
+  size_t done = 0;
+  for (size_t at = 0; at < text.size();) {
+    const Key* key = match(matcher, text, at);
+    if (key == nullptr) {
+      ++at;
+      continue;
+    }
+    const AddedToken& token = tokens_[key->token];
+    size_t begin = at;
+    size_t end = at + key->text.size();
+    at = end;
+    if (token.special && !parse_special) continue;
+    if (token.single_word && (word_before(text, begin) || word_after(text, end))) continue;
+    if (token.lstrip) {
+      begin = std::max(done, begin - trailing_white_space(text.substr(0, begin)));
+    }
+    if (token.rstrip) end += leading_white_space(text.substr(end));
+    if (done < begin) sections.push_back({done, begin, -1});
+    sections.push_back({begin, end, token.id});
+    done = end;
+    at = std::max(at, end);
+  }
+  if (done < text.size()) sections.push_back({done, text.size(), -1});
+}
+
+const AddedToken* AddedTokens::find(int32_t id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &tokens_[found->second];
+}
+
+const AddedToken* AddedTokens::find(std::string_view content) const {
+  const auto found = by_content_.find(content);
+  return found == by_content_.end() ? nullptr : &tokens_[found->second];
+}
+
+}  // namespace twofold

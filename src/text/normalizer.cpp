@@ -1,0 +1,178 @@
+#include "text/normalizer.h"
+
+#include <utf8proc.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "text/regex.h"
+#include "text/unicode.h"
+
+namespace twofold {
+namespace {
+
+using NormalizerPtr = std::unique_ptr<Normalizer>;
+
+class Sequence : public Normalizer {
+ public:
+  explicit Sequence(const JsonNode& node) {
+    node.expect_keys({"type", "normalizers"});
+    for (const JsonNode& member : node.get_list("normalizers")) {
+      if (member.is_null()) member.corrupt("expected an object, found null");
+      members_.push_back(make_normalizer(member));
+    }
+  }
+  void apply(std::string& text) const override {
+    for (const NormalizerPtr& member : members_) member->apply(text);
+  }
+  bool is_byte_level() const override {
+    for (const NormalizerPtr& member : members_) {
+      if (member->is_byte_level()) return true;
+    }
+    return false;
+  }
+
+ private:
+  std::vector<NormalizerPtr> members_;
+};
+
+class Prepend : public Normalizer {
+ public:
+  explicit Prepend(const JsonNode& node) {
+    node.expect_keys({"type", "prepend"});
+    prefix_ = node.get_string("prepend");
+  }
+  void apply(std::string& text) const override {
+    if (!text.empty()) text.insert(0, prefix_);
+  }
+
+ private:
+  std::string prefix_;
+};
+
+class Replace : public Normalizer {
+ public:
+  explicit Replace(const JsonNode& node)
+      : pattern_(node.child("pattern")), content_(node.get_string("content")) {
+    node.expect_keys({"type", "pattern", "content"});
+  }
+  void apply(std::string& text) const override { text = pattern_.replace_all(text, content_); }
+
+ private:
+  Pattern pattern_;
+  std::string content_;
+};
+
+/// The four normalization forms, by utf8proc.
+class UnicodeForm : public Normalizer {
+ public:
+  UnicodeForm(const JsonNode& node, int options) : options_(options) { node.expect_keys({"type"}); }
+  void apply(std::string& text) const override {
+    utf8proc_uint8_t* mapped = nullptr;
+    const utf8proc_ssize_t bytes =
+        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                     static_cast<utf8proc_ssize_t>(text.size()), &mapped,
+                     static_cast<utf8proc_option_t>(options_));
+    const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(mapped, std::free);
+    if (bytes == UTF8PROC_ERROR_NOMEM) throw std::bad_alloc();
+    if (bytes < 0) {
+      fail(ErrorCode::kInvalidArgument, "text", "Unicode normalization: {}",
+           utf8proc_errmsg(bytes));
+    }
+    text.assign(reinterpret_cast<const char*>(mapped), static_cast<size_t>(bytes));
+  }
+
+ private:
+  int options_;
+};
+template <int kOptions>
+NormalizerPtr make_form(const JsonNode& node) {
+  return std::make_unique<UnicodeForm>(node, kOptions | UTF8PROC_STABLE);
+}
+
+class Lowercase : public Normalizer {
+ public:
+  explicit Lowercase(const JsonNode& node) { node.expect_keys({"type"}); }
+  void apply(std::string& text) const override {
+    std::string lower;
+    lower.reserve(text.size());
+    for (size_t at = 0; at < text.size(); at += character_bytes(text, at)) {
+      const char32_t c = code_point(text, at);
+      // The one character whose lower case is two (Unicode's SpecialCasing, unconditional).
+      if (c == 0x130) {
+        lower += "i\xCC\x87";
+      } else {
+        append_utf8(lower, static_cast<char32_t>(utf8proc_tolower(static_cast<int32_t>(c))));
+      }
+    }
+    text = std::move(lower);
+  }
+};
+
+class StripSpace : public Normalizer {
+ public:
+  explicit StripSpace(const JsonNode& node)
+      : left_(node.get_bool("strip_left")), right_(node.get_bool("strip_right")) {
+    node.expect_keys({"type", "strip_left", "strip_right"});
+  }
+  void apply(std::string& text) const override {
+    if (left_) text.erase(0, leading_white_space(text));
+    if (right_) text.resize(text.size() - trailing_white_space(text));
+  }
+
+ private:
+  bool left_, right_;
+};
+
+class StripAccents : public Normalizer {
+ public:
+  explicit StripAccents(const JsonNode& node) { node.expect_keys({"type"}); }
+  void apply(std::string& text) const override {
+    std::string kept;
+    kept.reserve(text.size());
+    for (size_t at = 0; at < text.size(); at += character_bytes(text, at)) {
+      const auto c = static_cast<int32_t>(code_point(text, at));
+      if (utf8proc_category(c) != UTF8PROC_CATEGORY_MN)
+        kept += text.substr(at, character_bytes(text, at));
+    }
+    text = std::move(kept);
+  }
+};
+
+class ByteCharacters : public Normalizer {
+ public:
+  explicit ByteCharacters(const JsonNode& node) { node.expect_keys({"type"}); }
+  void apply(std::string& text) const override {
+    std::string characters;
+    append_byte_characters(characters, text);
+    text = std::move(characters);
+  }
+  bool is_byte_level() const override { return true; }
+};
+
+template <class T>
+NormalizerPtr make(const JsonNode& node) {
+  return std::make_unique<T>(node);
+}
+
+constexpr JsonKind<Normalizer> kNormalizers[] = {
+    {"Sequence", make<Sequence>},
+    {"Prepend", make<Prepend>},
+    {"Replace", make<Replace>},
+    {"NFC", make_form<UTF8PROC_COMPOSE>},
+    {"NFD", make_form<UTF8PROC_DECOMPOSE>},
+    {"NFKC", make_form<UTF8PROC_COMPOSE | UTF8PROC_COMPAT>},
+    {"NFKD", make_form<UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT>},
+    {"Lowercase", make<Lowercase>},
+    {"Strip", make<StripSpace>},
+    {"StripAccents", make<StripAccents>},
+    {"ByteLevel", make<ByteCharacters>},
+};
+
+}  // namespace
+
+NormalizerPtr make_normalizer(const JsonNode& node) {
+  return node.is_null() ? nullptr : make_kind(kNormalizers, node);
+}
+
+}  // namespace twofold
