@@ -6,7 +6,7 @@
 
 namespace twofold {
 
-/// y [m, row_end - row_begin] = x [m, cols] W[row_begin..row_end)^T.
+/// y[:, row_begin..row_end) = x [m, cols] W[row_begin..row_end)^T.
 struct MatmulArgs {
   const void* packed;  // const PackedMatrix*
   const float* x;      // [m, cols], stride x_stride elements

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,7 +21,8 @@ namespace twofold {
 class FittedGrid {
  public:
   virtual ~FittedGrid() = default;
-  /// Columns that are rounded together: 1, or 8 and 16 for vector grids.
+  /// Columns that are rounded together: 1, or 8 and 16 for vector grids. Groups and the number of
+  /// columns are multiples of it.
   virtual int64_t width() const { return 1; }
   /// Columns per parameter group; 0 = the whole row.
   virtual int64_t group() const = 0;
@@ -29,14 +31,16 @@ class FittedGrid {
   virtual Scheme scheme() const = 0;
 
   /// Fits the parameters of columns [col_begin, col_begin + weight.cols): a whole row or one group.
-  /// @param weight     [rows, n] current (perhaps compensated) weights of these columns.
+  /// @param weight     [rows, n] current (perhaps compensated) weights of these columns, finite.
   /// @param importance [n] diagonal of the second moment, or empty for equal importance.
+  /// @throws Error(kUnsupported) naming the row if a parameter does not fit its stored type.
   virtual void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
                    ThreadPool& pool) = 0;
 
-  /// Rounds columns [col, col + width()) of rows [row_begin, row_begin + target.rows).
-  /// @param target [rows, width] wanted values, finite.
-  /// @param codes  [rows, width] out.   @param value [rows, width] out: the values of the codes.
+  /// Rounds columns [col, col + target.cols) of rows [row_begin, row_begin + target.rows): one or
+  /// more whole blocks of `width` columns inside one group. Thread-safe for disjoint rows.
+  /// @param target [rows, n] wanted values, finite.
+  /// @param codes  [rows, n] out.   @param value [rows, n] out: the values of the codes.
   virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
                      Matrix<uint16_t> codes, Matrix<float> value) const = 0;
 
@@ -49,6 +53,7 @@ struct GridRequest {
   int bits = 4;
   int64_t group = 0;  // 0 = whole row
   Params params;      // complete for Grid::params
+  std::string where;  // named by errors: the matrix
 };
 
 /// One entry of the registry.
@@ -57,7 +62,12 @@ struct Grid {
   std::vector<ParamSpec> params;
   int min_bits, max_bits;
   bool groups;  // supports groups
-  /// @throws Error(kInvalidArgument) on bits, group and parameters that do not go together.
+  /// Bits that the settings ask for (an integer range does); 0 if they leave the bits open.
+  int (*needed_bits)(const Params& params);
+  /// Checks bits, group and settings against each other; the shape may still be unknown (0).
+  /// @throws Error(kInvalidArgument) if they do not go together.
+  void (*check)(const GridRequest& request);
+  /// @throws Error(kInvalidArgument) as `check`.
   std::unique_ptr<FittedGrid> (*make)(const GridRequest& request);
 };
 

@@ -39,10 +39,10 @@ struct MethodChoice {
 /// What the caller may say; empty = the method's own.
 struct MethodRequest {
   std::string method;
-  std::optional<int> bits;
-  std::optional<int64_t> group;
-  std::string transform, grid, rounding;
-  std::map<std::string, std::string> params;
+  std::optional<int> bits = {};  // default: what the settings need (a range), then the method's own
+  std::optional<int64_t> group = {};
+  std::string transform = {}, grid = {}, rounding = {};
+  std::map<std::string, std::string> params = {};
 };
 
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
@@ -58,7 +58,7 @@ struct Problem {
   Matrix<const float> weight;            // [out, in]
   const SecondMoment* moment = nullptr;  // of its input; null for data-free methods
   uint64_t seed = 0;
-  std::string_view input_name, matrix_name;
+  std::string_view input_name = {}, matrix_name = {};
 };
 
 struct Solution {

@@ -3,7 +3,8 @@
 // defines what every format and kernel must reproduce.
 //
 // Rule: every grid parameter is already rounded to the type it will be stored in (binary16 scales,
-// integer levels), so packing loses nothing and integer kernels are exact.
+// integer levels), so packing loses nothing and integer kernels are exact. A scale shared by the
+// whole matrix costs nothing and is stored as binary32: published per-tensor grids stay exact.
 #pragma once
 
 #include <cstdint>
@@ -34,13 +35,13 @@ enum class LevelType { kInt8, kInt16, kFloat32 };
 
 struct Scheme {
   ValueKind kind = ValueKind::kAffine;
-  int bits = 4;                              // codes lie in [0, 2^bits); 2 to 8 in files
+  int bits = 4;                              // codes lie in [0, 2^bits); 1 to 16, 2 to 8 in files
   Sharing scale_sharing = Sharing::kRow;     // who has a scale (and zero, offset)
   int64_t group = 0;                         // columns per group; > 0 only with kGroup
   ZeroKind zero = ZeroKind::kUnsigned;       // kAffine
   Sharing table_sharing = Sharing::kMatrix;  // kTable: who has its own levels
   LevelType level_type = LevelType::kInt8;   // kTable
-  int level_exponent = 0;                    // kTable: common power of two of all levels
+  int level_exponent = 0;                    // kTable: common power of two, -64 to 64
   bool has_offset = false;                   // kTable
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
@@ -49,7 +50,7 @@ struct QuantizedMatrix {
   Scheme scheme;
   int64_t rows = 0, cols = 0;
   std::vector<uint16_t> codes;  // [rows, cols]
-  std::vector<float> scale;     // [parameter_sets(scale_sharing)], binary16 values
+  std::vector<float> scale;     // [parameter_sets(scale_sharing)], binary16 unless kMatrix
   std::vector<float> zero;      // kAffine with a stored zero: as scale
   std::vector<float> offset;    // kTable with has_offset: as scale, binary16 values
   std::vector<float> levels;    // kTable: [parameter_sets(table_sharing), 2^bits]
@@ -70,8 +71,14 @@ void validate(const QuantizedMatrix& q);
 
 /// Values in the stored basis, out [rows, cols]. Each entry is computed in float32 exactly as
 ///   affine: scale * (float(code) - zero)
-///   table:  scale * (level * 2^level_exponent) + offset   (product rounded, then the sum)
+///   table:  scale * (level * 2^level_exponent) + offset   (product rounded, then the sum;
+///                                                          no sum without has_offset)
 void dequantize(const QuantizedMatrix& q, Matrix<float> out);
+
+/// The zero of kSymmetric and kCentered: 2^(bits-1), (2^bits - 1) / 2.
+float fixed_zero(ZeroKind kind, int bits);
+/// Whether `kind` keeps a zero per parameter set.
+bool zero_is_stored(ZeroKind kind);
 
 /// `dequantize`, then the transform undone: the matrix the model will behave as.
 void restore(const QuantizedMatrix& q, Matrix<float> out);

@@ -1,0 +1,255 @@
+#include "formats/r16.h"
+
+#include <cmath>
+
+#include "base/checked_math.h"
+#include "formats/r16_bytes.h"
+
+namespace twofold {
+namespace {
+
+void write_codes(const QuantizedMatrix& q, const R16Layout& layout, int64_t block_index,
+                 std::byte* block) {
+  const int64_t row_begin = block_index * kBlockRows;
+  const int64_t rows = std::min(kBlockRows, q.rows - row_begin);
+  for (int64_t g = 0; g < layout.groups; ++g) {
+    std::byte* lines = block + g * layout.group_bytes;
+    for (int64_t r = 0; r < rows; ++r) {
+      const uint16_t* codes = q.codes.data() + (row_begin + r) * q.cols + g * layout.group;
+      for (int i = 0; i < layout.code.fields; ++i) {
+        const R16Field& field = layout.code.field[static_cast<size_t>(i)];
+        const unsigned mask = (1u << field.width) - 1;
+        for (int64_t c = 0; c < layout.group_cols(g); ++c) {
+          const R16Place place = r16_place(layout.code, field, r, c);
+          const unsigned bits = (static_cast<unsigned>(codes[c]) >> field.shift) & mask;
+          lines[place.byte] |= static_cast<std::byte>(bits << place.shift);
+        }
+      }
+    }
+  }
+}
+
+/// Index in q's parameter vectors of set `set` of `row`; `sets` sets per row, 0 = one for all.
+size_t parameter_at(int64_t sets, int64_t row, int64_t set) {
+  return sets == 0 ? 0 : static_cast<size_t>(row * sets + set);
+}
+
+void write_level(LevelType type, float level, std::byte* to) {
+  switch (type) {
+    case LevelType::kInt8:
+      return store(to, static_cast<int8_t>(level));
+    case LevelType::kInt16:
+      return store(to, static_cast<int16_t>(level));
+    case LevelType::kFloat32:
+      return store(to, level);
+  }
+}
+
+void write_parameters(const QuantizedMatrix& q, const R16Layout& layout, int64_t row,
+                      std::byte* block) {
+  const int64_t r = row % kBlockRows;
+  for (int64_t set = 0; set < layout.scale_sets; ++set) {
+    const size_t from = parameter_at(layout.scale_sets, row, set);
+    const int64_t to = set * kBlockRows + r;
+    store(block + layout.scales_at + 2 * to, to_float16(q.scale[from]).bits);
+    if (layout.zero_bytes == 1) {
+      store(block + layout.zeros_at + to, static_cast<uint8_t>(q.zero[from]));
+    }
+    if (layout.zero_bytes == 2) {
+      store(block + layout.zeros_at + 2 * to, to_float16(q.zero[from]).bits);
+    }
+    if (q.scheme.has_offset) {
+      store(block + layout.offsets_at + 2 * to, to_float16(q.offset[from]).bits);
+    }
+  }
+  const int64_t levels = int64_t{1} << q.scheme.bits;
+  for (int64_t set = 0; set < layout.table_sets; ++set) {
+    const float* from =
+        q.levels.data() + static_cast<int64_t>(parameter_at(layout.table_sets, row, set)) * levels;
+    std::byte* to = block + layout.tables_at + (set * kBlockRows + r) * levels * layout.level_bytes;
+    for (int64_t i = 0; i < levels; ++i) {
+      write_level(q.scheme.level_type, from[i], to + i * layout.level_bytes);
+    }
+  }
+}
+
+void write_tail(const QuantizedMatrix& q, const R16Layout& layout, std::byte* tail) {
+  if (layout.scale_sets == 0) {
+    store(tail, q.scale[0]);
+    store(tail + 4, q.zero.empty() ? 0.0f : q.zero[0]);
+  }
+  store(tail + 8, static_cast<int32_t>(q.scheme.level_exponent));
+  if (q.scheme.kind == ValueKind::kTable && layout.table_sets == 0) {
+    for (size_t i = 0; i < q.levels.size(); ++i) {
+      write_level(q.scheme.level_type, q.levels[i],
+                  tail + kTailHeaderBytes + static_cast<int64_t>(i) * layout.level_bytes);
+    }
+  }
+}
+
+unsigned read_code(const R16Layout& layout, const std::byte* lines, int64_t row, int64_t col) {
+  unsigned code = 0;
+  for (int i = 0; i < layout.code.fields; ++i) {
+    const R16Field& field = layout.code.field[static_cast<size_t>(i)];
+    const R16Place place = r16_place(layout.code, field, row, col);
+    const unsigned mask = (1u << field.width) - 1;
+    code |= ((static_cast<unsigned>(lines[place.byte]) >> place.shift) & mask) << field.shift;
+  }
+  return code;
+}
+
+void check_finite(float value, std::string_view where, std::string_view what, int64_t row) {
+  if (!std::isfinite(value)) {
+    fail(ErrorCode::kCorruptFile, where, "{} of row {} is {}, not finite", what, row, value);
+  }
+}
+
+void check_tail(const PackedMatrix& packed, const R16Layout& layout, std::string_view where) {
+  const Scheme& scheme = packed.format.scheme;
+  const std::byte* blob = packed.bytes.view.bytes.data();
+  const R16Tail tail = load_tail(layout, blob);
+  if (tail.level_exponent < -64 || tail.level_exponent > 64) {
+    fail(ErrorCode::kCorruptFile, where, "level exponent {} is not -64 to 64", tail.level_exponent);
+  }
+  if (!std::isfinite(tail.scale)) {
+    fail(ErrorCode::kCorruptFile, where, "scale is {}, not finite", tail.scale);
+  }
+  const bool whole_zero = layout.zero_bytes == 1;
+  const bool zero_ok =
+      whole_zero ? tail.zero >= 0 && tail.zero <= 255 && tail.zero == std::nearbyint(tail.zero)
+                 : std::isfinite(tail.zero) && round_to_float16(tail.zero) == tail.zero;
+  if (!zero_ok) {
+    fail(ErrorCode::kCorruptFile, where, "zero {} is not {}", tail.zero,
+         whole_zero ? "an integer from 0 to 255" : "a finite binary16 number");
+  }
+  if (scheme.kind == ValueKind::kTable && scheme.level_type == LevelType::kFloat32) {
+    for (int64_t i = 0; i < int64_t{1} << scheme.bits; ++i) {
+      const float level = load<float>(blob + layout.tail_at + kTailHeaderBytes + 4 * i);
+      if (!std::isfinite(level)) {
+        fail(ErrorCode::kCorruptFile, where, "level {} is {}, not finite", i, level);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols) {
+  return r16_layout(format.scheme, rows, cols, format.name).total_bytes;
+}
+
+void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out) {
+  const R16Layout layout = r16_layout(q.scheme, q.rows, q.cols, format.name);
+  TWOFOLD_ASSERT(static_cast<int64_t>(out.size()) == layout.total_bytes);
+  std::memset(out.data(), 0, out.size());
+  for (int64_t b = 0; b < layout.blocks; ++b) {
+    std::byte* block = out.data() + b * layout.block_bytes;
+    write_codes(q, layout, b, block);
+    const int64_t end = std::min(q.rows, (b + 1) * kBlockRows);
+    for (int64_t row = b * kBlockRows; row < end; ++row) write_parameters(q, layout, row, block);
+  }
+  if (layout.tail_bytes != 0) write_tail(q, layout, out.data() + layout.tail_at);
+}
+
+QuantizedMatrix r16_unpack(const PackedMatrix& packed) {
+  const R16Layout layout =
+      r16_layout(packed.format.scheme, packed.rows, packed.cols, packed.format.name);
+  const std::byte* blob = packed.bytes.view.bytes.data();
+  const R16Tail tail = load_tail(layout, blob);
+  QuantizedMatrix q;
+  q.scheme = packed.format.scheme;
+  q.scheme.level_exponent = tail.level_exponent;
+  q.rows = packed.rows;
+  q.cols = packed.cols;
+  q.codes.resize(static_cast<size_t>(q.rows * q.cols));
+  const int bits = q.scheme.bits;
+  const auto add_levels = [&](const std::byte* from) {
+    for (int64_t i = 0; i < int64_t{1} << bits; ++i) {
+      q.levels.push_back(load_level(from + i * layout.level_bytes, q.scheme.level_type));
+    }
+  };
+  for (int64_t row = 0; row < q.rows; ++row) {
+    const std::byte* block = blob + row / kBlockRows * layout.block_bytes;
+    const int64_t r = row % kBlockRows;
+    for (int64_t c = 0; c < q.cols; ++c) {
+      const std::byte* lines = block + c / layout.group * layout.group_bytes;
+      q.codes[static_cast<size_t>(row * q.cols + c)] =
+          static_cast<uint16_t>(read_code(layout, lines, r, c % layout.group));
+    }
+    for (int64_t set = 0; set < layout.scale_sets; ++set) {
+      q.scale.push_back(load_f16(block, layout.scales_at, set, r));
+      if (layout.zero_bytes != 0) q.zero.push_back(load_zero(layout, block, set, r));
+      if (q.scheme.has_offset) q.offset.push_back(load_f16(block, layout.offsets_at, set, r));
+    }
+    for (int64_t set = 0; set < layout.table_sets; ++set) {
+      add_levels(levels_of(layout, blob, block, bits, set, r));
+    }
+  }
+  if (layout.scale_sets == 0) {
+    q.scale.assign(1, tail.scale);
+    if (layout.zero_bytes != 0) q.zero.assign(1, tail.zero);
+  }
+  if (q.scheme.kind == ValueKind::kTable && layout.table_sets == 0) {
+    add_levels(levels_of(layout, blob, blob, bits, 0, 0));
+  }
+  return q;
+}
+
+void r16_decode_row(const PackedMatrix& packed, int64_t row, float* out) {
+  const Scheme& scheme = packed.format.scheme;
+  const R16Layout layout = r16_layout(scheme, packed.rows, packed.cols, packed.format.name);
+  const std::byte* blob = packed.bytes.view.bytes.data();
+  const std::byte* block = blob + row / kBlockRows * layout.block_bytes;
+  const int64_t r = row % kBlockRows;
+  const R16Tail tail = load_tail(layout, blob);
+  const float power = std::ldexp(1.0f, tail.level_exponent);
+  for (int64_t c = 0; c < packed.cols; ++c) {
+    const int64_t g = c / layout.group;
+    const int64_t set = layout.scale_sets > 1 ? g : 0;
+    const unsigned code =
+        read_code(layout, block + g * layout.group_bytes, r, c - g * layout.group);
+    const float scale =
+        layout.scale_sets == 0 ? tail.scale : load_f16(block, layout.scales_at, set, r);
+    if (scheme.kind == ValueKind::kAffine) {
+      float zero = 0;
+      if (layout.zero_bytes == 0) {
+        zero = fixed_zero(scheme.zero, scheme.bits);
+      } else {
+        zero = layout.scale_sets == 0 ? tail.zero : load_zero(layout, block, set, r);
+      }
+      out[c] = scale * (static_cast<float>(code) - zero);
+      continue;
+    }
+    const std::byte* levels =
+        levels_of(layout, blob, block, scheme.bits, layout.table_sets > 1 ? g : 0, r);
+    const float level = load_level(levels + code * layout.level_bytes, scheme.level_type);
+    out[c] = scale * (level * power);
+    if (scheme.has_offset) out[c] += load_f16(block, layout.offsets_at, set, r);
+  }
+}
+
+void r16_check(const PackedMatrix& packed, std::string_view where) {
+  const R16Layout layout = r16_layout(packed.format.scheme, packed.rows, packed.cols, where);
+  const int64_t found = static_cast<int64_t>(packed.bytes.view.bytes.size());
+  if (found != layout.total_bytes) {
+    fail(ErrorCode::kCorruptFile, where, "{} [{}, {}] has {} bytes, found {}", packed.format.name,
+         packed.rows, packed.cols, layout.total_bytes, found);
+  }
+  const std::byte* blob = packed.bytes.view.bytes.data();
+  for (int64_t row = 0; row < packed.rows; ++row) {
+    const std::byte* block = blob + row / kBlockRows * layout.block_bytes;
+    const int64_t r = row % kBlockRows;
+    for (int64_t set = 0; set < layout.scale_sets; ++set) {
+      check_finite(load_f16(block, layout.scales_at, set, r), where, "scale", row);
+      if (layout.zero_bytes == 2) {
+        check_finite(load_zero(layout, block, set, r), where, "zero", row);
+      }
+      if (packed.format.scheme.has_offset) {
+        check_finite(load_f16(block, layout.offsets_at, set, r), where, "offset", row);
+      }
+    }
+  }
+  if (layout.tail_bytes != 0) check_tail(packed, layout, where);
+}
+
+}  // namespace twofold

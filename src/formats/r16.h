@@ -1,0 +1,35 @@
+// The byte work of all R16 formats, driven by the format's scheme. The families (affine, table, row
+// table) differ in their names only.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/format.h"
+
+namespace twofold {
+
+int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols);
+void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out);
+QuantizedMatrix r16_unpack(const PackedMatrix& packed);
+void r16_decode_row(const PackedMatrix& packed, int64_t row, float* out);
+void r16_decode_rows(const PackedMatrix& packed, int64_t begin, int64_t count, float* out,
+                     int64_t stride);
+void r16_check(const PackedMatrix& packed, std::string_view where);
+
+/// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
+struct R16Name {
+  std::string kind;          // "u", "s", "c", "zf", "t", "rt"
+  int bits = 0;              // 2 to 8
+  std::string level_suffix;  // "", "w", "f"
+  Sharing sharing = Sharing::kRow;
+  int64_t group = 0;
+};
+std::optional<R16Name> parse_r16_name(std::string_view name);
+std::string r16_name(std::string_view kind, int bits, std::string_view level_suffix,
+                     Sharing sharing, int64_t group);
+
+}  // namespace twofold

@@ -1,0 +1,102 @@
+#include "formats/r16_layout.h"
+
+#include <algorithm>
+
+#include "base/checked_math.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kLargestSide = int64_t{1} << 40;
+
+int64_t sets_per_row(Sharing sharing, int64_t groups) {
+  switch (sharing) {
+    case Sharing::kMatrix:
+      return 0;
+    case Sharing::kRow:
+      return 1;
+    case Sharing::kGroup:
+      return groups;
+  }
+  return 0;
+}
+
+int64_t bytes_of(LevelType type) {
+  switch (type) {
+    case LevelType::kInt8:
+      return 1;
+    case LevelType::kInt16:
+      return 2;
+    case LevelType::kFloat32:
+      return 4;
+  }
+  return 0;
+}
+
+int64_t code_bytes(const R16Code& code, int64_t cols) {
+  return ceil_div(cols, code.step) * code.step_lines * kLineBytes;
+}
+
+}  // namespace
+
+R16Code r16_code(int bits) {
+  TWOFOLD_ASSERT(bits >= 2 && bits <= 8);
+  R16Code code;
+  int shift = 0;
+  for (int width : {8, 4, 2, 1}) {
+    if ((bits & width) == 0) continue;
+    code.field[static_cast<size_t>(code.fields++)] = {
+        .width = width, .shift = shift, .span = 32 / width, .first = 0};
+    shift += width;
+    code.step = 32 / width;
+  }
+  for (int i = 0; i < code.fields; ++i) {
+    R16Field& field = code.field[static_cast<size_t>(i)];
+    field.first = code.step_lines;
+    code.step_lines += code.step / field.span;
+  }
+  return code;
+}
+
+R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::string_view where) {
+  if (rows < 1 || cols < 1 || rows > kLargestSide || cols > kLargestSide) {
+    fail(ErrorCode::kCorruptFile, where, "expected a matrix, found shape [{}, {}]", rows, cols);
+  }
+  R16Layout out;
+  out.code = r16_code(scheme.bits);
+  out.rows = rows;
+  out.cols = cols;
+  out.group = scheme.group > 0 ? std::min(scheme.group, cols) : cols;
+  out.groups = ceil_div(cols, out.group);
+  out.group_bytes = code_bytes(out.code, out.group);
+
+  const bool affine = scheme.kind == ValueKind::kAffine;
+  out.scale_sets = sets_per_row(scheme.scale_sharing, out.groups);
+  out.table_sets = affine ? 0 : sets_per_row(scheme.table_sharing, out.groups);
+  if (affine && scheme.zero == ZeroKind::kUnsigned) out.zero_bytes = 1;
+  if (affine && scheme.zero == ZeroKind::kFloat) out.zero_bytes = 2;
+  out.level_bytes = affine ? 0 : bytes_of(scheme.level_type);
+  const int64_t offset_bytes = !affine && scheme.has_offset ? 2 : 0;
+  const int64_t table_bytes = out.level_bytes << scheme.bits;
+
+  const auto add = [&](int64_t a, int64_t b) { return checked_add(a, b, where); };
+  const auto mul = [&](int64_t a, int64_t b) { return checked_mul(a, b, where); };
+  const int64_t last = code_bytes(out.code, out.group_cols(out.groups - 1));
+  out.scales_at = add(mul(out.groups - 1, out.group_bytes), last);
+  const int64_t scales = mul(out.scale_sets, kBlockRows);
+  out.zeros_at = add(out.scales_at, mul(scales, 2));
+  out.offsets_at = add(out.zeros_at, mul(scales, out.zero_bytes));
+  out.tables_at = add(out.offsets_at, mul(scales, offset_bytes));
+  const int64_t tables = mul(mul(out.table_sets, kBlockRows), table_bytes);
+  out.block_bytes = round_up(add(add(out.tables_at, tables), kLineBytes), kLineBytes) - kLineBytes;
+  out.blocks = ceil_div(rows, kBlockRows);
+  out.tail_at = mul(out.blocks, out.block_bytes);
+  if (!affine || scheme.scale_sharing == Sharing::kMatrix) {
+    const bool levels = !affine && scheme.table_sharing == Sharing::kMatrix;
+    out.tail_bytes = round_up(kTailHeaderBytes + (levels ? table_bytes : 0), kLineBytes);
+  }
+  out.total_bytes = add(out.tail_at, out.tail_bytes);
+  return out;
+}
+
+}  // namespace twofold

@@ -1,0 +1,128 @@
+// r16-t4: one table of levels for the matrix. r16-rt3: int8 levels, scale and offset per row or
+// group.
+#include <array>
+
+#include "formats/members.h"
+#include "formats/r16.h"
+
+namespace twofold {
+namespace {
+
+struct Levels {
+  std::string_view suffix;
+  LevelType type;
+};
+constexpr std::array kLevels = {Levels{"", LevelType::kInt8}, Levels{"w", LevelType::kInt16},
+                                Levels{"f", LevelType::kFloat32}};
+
+bool parse_table(std::string_view name, Format& format) {
+  const auto parts = parse_r16_name(name);
+  if (!parts || parts->kind != "t") return false;
+  for (const Levels& levels : kLevels) {
+    if (levels.suffix != parts->level_suffix) continue;
+    format.scheme = {.kind = ValueKind::kTable,
+                     .bits = parts->bits,
+                     .scale_sharing = parts->sharing,
+                     .group = parts->group,
+                     .table_sharing = Sharing::kMatrix,
+                     .level_type = levels.type};
+    return true;
+  }
+  return false;
+}
+
+std::string table_name(const Scheme& scheme) {
+  if (scheme.kind != ValueKind::kTable || scheme.table_sharing != Sharing::kMatrix ||
+      scheme.has_offset) {
+    return {};
+  }
+  for (const Levels& levels : kLevels) {
+    if (levels.type == scheme.level_type) {
+      return r16_name("t", scheme.bits, levels.suffix, scheme.scale_sharing, scheme.group);
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> table_examples() {
+  std::vector<std::string> names;
+  for (const Levels& levels : kLevels) {
+    for (int bits = 2; bits <= 8; ++bits) {
+      names.push_back(r16_name("t", bits, levels.suffix, Sharing::kRow, 0));
+      names.push_back(r16_name("t", bits, levels.suffix, Sharing::kGroup, 32));
+      names.push_back(r16_name("t", bits, levels.suffix, Sharing::kMatrix, 0));
+    }
+  }
+  return names;
+}
+
+bool parse_row_table(std::string_view name, Format& format) {
+  const auto parts = parse_r16_name(name);
+  if (!parts || parts->kind != "rt" || !parts->level_suffix.empty() ||
+      parts->sharing == Sharing::kMatrix) {
+    return false;
+  }
+  format.scheme = {.kind = ValueKind::kTable,
+                   .bits = parts->bits,
+                   .scale_sharing = parts->sharing,
+                   .group = parts->group,
+                   .table_sharing = parts->sharing,
+                   .level_type = LevelType::kInt8,
+                   .has_offset = true};
+  return true;
+}
+
+std::string row_table_name(const Scheme& scheme) {
+  if (scheme.kind != ValueKind::kTable || scheme.table_sharing != scheme.scale_sharing ||
+      scheme.table_sharing == Sharing::kMatrix || scheme.level_type != LevelType::kInt8 ||
+      !scheme.has_offset) {
+    return {};
+  }
+  return r16_name("rt", scheme.bits, "", scheme.scale_sharing, scheme.group);
+}
+
+std::vector<std::string> row_table_examples() {
+  std::vector<std::string> names;
+  for (int bits = 2; bits <= 8; ++bits) {
+    names.push_back(r16_name("rt", bits, "", Sharing::kRow, 0));
+    names.push_back(r16_name("rt", bits, "", Sharing::kGroup, 32));
+  }
+  return names;
+}
+
+}  // namespace
+
+const FormatFamily& table_family() {
+  static const FormatFamily kFamily = {.name = "table",
+                                       .help = "scale x level of one shared table, 2 to 8 bits",
+                                       .dense = false,
+                                       .parse = parse_table,
+                                       .name_for = table_name,
+                                       .packed_bytes = r16_packed_bytes,
+                                       .pack = r16_pack,
+                                       .unpack = r16_unpack,
+                                       .decode_row = r16_decode_row,
+                                       .decode_rows = r16_decode_rows,
+                                       .check = r16_check,
+                                       .example_names = table_examples};
+  return kFamily;
+}
+
+const FormatFamily& row_table_family() {
+  static const FormatFamily kFamily = {
+      .name = "row-table",
+      .help = "scale x level + offset, a table per row or group, 2 to 8 bits",
+      .dense = false,
+      .parse = parse_row_table,
+      .name_for = row_table_name,
+      .packed_bytes = r16_packed_bytes,
+      .pack = r16_pack,
+      .unpack = r16_unpack,
+      .decode_row = r16_decode_row,
+      .decode_rows = r16_decode_rows,
+      .check = r16_check,
+      .example_names = row_table_examples};
+  return kFamily;
+}
+
+}  // namespace twofold

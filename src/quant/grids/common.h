@@ -1,0 +1,35 @@
+// What grids share: settings that several have (one meaning each), and scales in their stored type.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "quant/grid.h"
+
+namespace twofold {
+
+ParamSpec scale_per_param();     // "scale-per": tensor | row
+ParamSpec eps_param();           // "eps": least scale
+ParamSpec range_param();         // "range": LO,HI
+ParamSpec scale_search_param();  // "scale-search": none | mse
+
+/// Who shares a scale: the choice of scale_per_param, or the group if there is one.
+/// @throws Error(kInvalidArgument) if a scale per tensor is asked for together with groups.
+Sharing scale_sharing(const GridRequest& request);
+
+/// Checks the bits against the grid's own and against Grid::needed_bits.
+void check_bits(const Grid& grid, const GridRequest& request);
+
+/// `scale` as it will be stored: binary32 for a whole matrix, else binary16. Below the normal
+/// numbers of binary16 it is rounded up, so that a scale that is not zero stays so and no weight is
+/// clipped because its scale lost digits.
+/// @throws Error(kUnsupported) naming `where` and `row` if it is too large.
+float stored_scale(float scale, Sharing sharing, std::string_view where, int64_t row);
+
+/// Largest |w| of a row. @param row [n].
+float max_magnitude(std::span<const float> row);
+
+/// Parameter set of row `row` for group `g` of `groups`.
+int64_t parameter_set(Sharing sharing, int64_t row, int64_t g, int64_t groups);
+
+}  // namespace twofold

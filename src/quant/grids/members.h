@@ -1,0 +1,12 @@
+// The rows of the grid registry, one file each.
+#pragma once
+
+#include "quant/grid.h"
+
+namespace twofold {
+
+const Grid& uniform_grid();
+const Grid& pot_grid();
+const Grid& apot_grid();
+
+}  // namespace twofold

@@ -1,0 +1,120 @@
+#include "quant/method.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/registry.h"
+
+namespace twofold {
+namespace {
+
+constexpr std::array<int64_t, 5> kGroups = {0, 32, 64, 128, 256};
+
+std::string_view or_default(const std::string& given, std::string_view fallback) {
+  return given.empty() ? fallback : std::string_view(given);
+}
+
+std::vector<ParamSpec> specs_of(const Grid& grid, const Rounding& rounding) {
+  std::vector<ParamSpec> specs = grid.params;
+  specs.insert(specs.end(), rounding.params.begin(), rounding.params.end());
+  return specs;
+}
+
+/// A method's own settings that the chosen parts have: another grid may not know them all.
+std::map<std::string, std::string> known_defaults(const Method& method,
+                                                  std::span<const ParamSpec> specs) {
+  std::map<std::string, std::string> known;
+  for (const ParamSpec& spec : specs) {
+    const auto it = method.defaults.find(std::string(spec.name));
+    if (it != method.defaults.end()) known.insert(*it);
+  }
+  return known;
+}
+
+void check_group(const Grid& grid, int64_t group) {
+  if (std::find(kGroups.begin(), kGroups.end(), group) == kGroups.end()) {
+    fail(ErrorCode::kInvalidArgument, "--group", "expected one of {} (0 = whole row), found {}",
+         fmt::join(kGroups, ", "), group);
+  }
+  if (group > 0 && !grid.groups) {
+    fail(ErrorCode::kInvalidArgument, "--group", "grid {} has no groups, found {}", grid.name,
+         group);
+  }
+}
+
+}  // namespace
+
+std::span<const Method> all_methods() {
+  static const std::array kMethods = {
+      Method{.name = "rtn",
+             .paper = "arXiv:2210.17323",
+             .help = "round to nearest on equally spaced values (the baseline of every paper)",
+             .transform = "none",
+             .grid = "uniform",
+             .rounding = "nearest",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {}},
+      Method{.name = "pot",
+             .paper = "arXiv:2506.00315",
+             .help = "signed powers of two",
+             .transform = "none",
+             .grid = "pot",
+             .rounding = "nearest",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {}},
+      Method{.name = "apot",
+             .paper = "arXiv:1909.13144",
+             .help = "signed sums of two powers of two",
+             .transform = "none",
+             .grid = "apot",
+             .rounding = "nearest",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {{"scale-search", "mse"}}}};
+  return kMethods;
+}
+
+const Method& find_method(std::string_view name) {
+  return find_entry(all_methods(), "--method", name);
+}
+
+MethodChoice choose_method(const MethodRequest& request) {
+  const Method& method = find_method(request.method);
+  const Transform& transform = find_transform(or_default(request.transform, method.transform));
+  const Grid& grid = find_grid(or_default(request.grid, method.grid));
+  const Rounding& rounding = find_rounding(or_default(request.rounding, method.rounding));
+
+  MethodChoice choice{.method = std::string(method.name),
+                      .transform = std::string(transform.name),
+                      .grid = std::string(grid.name),
+                      .rounding = std::string(rounding.name),
+                      .group = request.group.value_or(method.default_group),
+                      .params = {}};
+  const std::vector<ParamSpec> specs = specs_of(grid, rounding);
+  choice.params = complete_params(specs, known_defaults(method, specs), request.params);
+  const int needed = grid.needed_bits(choice.params);
+  choice.bits = request.bits.value_or(
+      needed > 0 ? needed : std::clamp(method.default_bits, grid.min_bits, grid.max_bits));
+  check_group(grid, choice.group);
+  grid.check({.bits = choice.bits, .group = choice.group, .params = choice.params, .where = {}});
+  return choice;
+}
+
+std::vector<ParamSpec> all_param_specs() {
+  std::vector<ParamSpec> all;
+  const auto add = [&](const std::vector<ParamSpec>& specs) {
+    for (const ParamSpec& spec : specs) {
+      const bool known = std::any_of(all.begin(), all.end(),
+                                     [&](const ParamSpec& s) { return s.name == spec.name; });
+      if (!known) all.push_back(spec);
+    }
+  };
+  for (const Grid& grid : all_grids()) add(grid.params);
+  for (const Rounding& rounding : all_roundings()) add(rounding.params);
+  return all;
+}
+
+}  // namespace twofold

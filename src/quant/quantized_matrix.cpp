@@ -1,0 +1,178 @@
+#include "quant/quantized_matrix.h"
+
+#include <cmath>
+#include <string_view>
+
+#include "base/checked_math.h"
+#include "base/error.h"
+#include "base/float16.h"
+
+namespace twofold {
+namespace {
+
+constexpr std::string_view kWhere = "quantized matrix";
+
+void check_count(std::string_view what, size_t found, int64_t expected) {
+  if (static_cast<int64_t>(found) != expected) {
+    fail(ErrorCode::kInternal, kWhere, "expected {} {}, found {}", expected, what, found);
+  }
+}
+
+void check_binary16(std::string_view what, const std::vector<float>& values) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (!std::isfinite(values[i]) || round_to_float16(values[i]) != values[i]) {
+      fail(ErrorCode::kInternal, kWhere, "{} {} is {}: not a finite binary16 number", what, i,
+           values[i]);
+    }
+  }
+}
+
+bool storable(LevelType type, float level) {
+  switch (type) {
+    case LevelType::kInt8:
+      return level == std::nearbyint(level) && level >= -128 && level <= 127;
+    case LevelType::kInt16:
+      return level == std::nearbyint(level) && level >= -32768 && level <= 32767;
+    case LevelType::kFloat32:
+      return std::isfinite(level);
+  }
+  return false;
+}
+
+void check_scheme(const Scheme& scheme) {
+  if (scheme.bits < 1 || scheme.bits > 16) {
+    fail(ErrorCode::kInternal, kWhere, "{} bits are not 1 to 16", scheme.bits);
+  }
+  const bool grouped =
+      scheme.scale_sharing == Sharing::kGroup ||
+      (scheme.kind == ValueKind::kTable && scheme.table_sharing == Sharing::kGroup);
+  if (grouped != (scheme.group > 0) || scheme.group < 0) {
+    fail(ErrorCode::kInternal, kWhere, "group {} does not fit its sharing", scheme.group);
+  }
+  if (scheme.level_exponent < -64 || scheme.level_exponent > 64) {
+    fail(ErrorCode::kInternal, kWhere, "level exponent {} is not -64 to 64", scheme.level_exponent);
+  }
+}
+
+void check_parameters(const QuantizedMatrix& q) {
+  const Scheme& scheme = q.scheme;
+  const int64_t sets = q.parameter_sets(scheme.scale_sharing);
+  check_count("scales", q.scale.size(), sets);
+  if (scheme.scale_sharing == Sharing::kMatrix) {
+    if (!std::isfinite(q.scale[0])) fail(ErrorCode::kInternal, kWhere, "scale is {}", q.scale[0]);
+  } else {
+    check_binary16("scale", q.scale);
+  }
+  const bool affine = scheme.kind == ValueKind::kAffine;
+  check_count("zeros", q.zero.size(), affine && zero_is_stored(scheme.zero) ? sets : 0);
+  if (affine && scheme.zero == ZeroKind::kUnsigned) {
+    for (float zero : q.zero) {
+      if (!(zero >= 0 && zero <= 255 && zero == std::nearbyint(zero))) {
+        fail(ErrorCode::kInternal, kWhere, "zero {} is not an integer from 0 to 255", zero);
+      }
+    }
+  } else {
+    check_binary16("zero", q.zero);
+  }
+  check_count("offsets", q.offset.size(), !affine && scheme.has_offset ? sets : 0);
+  check_binary16("offset", q.offset);
+  check_count("levels", q.levels.size(),
+              affine ? 0 : q.parameter_sets(scheme.table_sharing) << scheme.bits);
+  for (float level : q.levels) {
+    if (!storable(scheme.level_type, level)) {
+      fail(ErrorCode::kInternal, kWhere, "level {} does not fit its type", level);
+    }
+  }
+}
+
+}  // namespace
+
+float fixed_zero(ZeroKind kind, int bits) {
+  switch (kind) {
+    case ZeroKind::kSymmetric:
+      return static_cast<float>(1 << (bits - 1));
+    case ZeroKind::kCentered:
+      return static_cast<float>((1 << bits) - 1) / 2;
+    case ZeroKind::kUnsigned:
+    case ZeroKind::kFloat:
+      break;
+  }
+  fail(ErrorCode::kInternal, kWhere, "a stored zero has no fixed value");
+}
+
+bool zero_is_stored(ZeroKind kind) {
+  return kind == ZeroKind::kUnsigned || kind == ZeroKind::kFloat;
+}
+
+int64_t QuantizedMatrix::groups() const {
+  return scheme.group > 0 ? ceil_div(cols, scheme.group) : 1;
+}
+
+int64_t QuantizedMatrix::parameter_sets(Sharing sharing) const {
+  switch (sharing) {
+    case Sharing::kMatrix:
+      return 1;
+    case Sharing::kRow:
+      return rows;
+    case Sharing::kGroup:
+      return rows * groups();
+  }
+  return 0;
+}
+
+int64_t QuantizedMatrix::parameter_index(Sharing sharing, int64_t row, int64_t col) const {
+  switch (sharing) {
+    case Sharing::kMatrix:
+      return 0;
+    case Sharing::kRow:
+      return row;
+    case Sharing::kGroup:
+      return row * groups() + col / scheme.group;
+  }
+  return 0;
+}
+
+void validate(const QuantizedMatrix& q) {
+  if (q.rows < 1 || q.cols < 1) {
+    fail(ErrorCode::kInternal, kWhere, "shape [{}, {}] is empty", q.rows, q.cols);
+  }
+  check_scheme(q.scheme);
+  check_count("codes", q.codes.size(), q.rows * q.cols);
+  const uint32_t end = 1u << q.scheme.bits;
+  for (size_t i = 0; i < q.codes.size(); ++i) {
+    if (q.codes[i] >= end) {
+      fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], end);
+    }
+  }
+  check_parameters(q);
+}
+
+void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
+  TWOFOLD_ASSERT(out.rows == q.rows && out.cols == q.cols);
+  const Scheme& scheme = q.scheme;
+  const bool affine = scheme.kind == ValueKind::kAffine;
+  const bool stored_zero = affine && zero_is_stored(scheme.zero);
+  const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
+  const float power = std::ldexp(1.0f, scheme.level_exponent);
+  for (int64_t r = 0; r < q.rows; ++r) {
+    for (int64_t c = 0; c < q.cols; ++c) {
+      const size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, c));
+      const size_t code = q.codes[static_cast<size_t>(r * q.cols + c)];
+      if (affine) {
+        const float zero = stored_zero ? q.zero[set] : fixed;
+        out.at(r, c) = q.scale[set] * (static_cast<float>(code) - zero);
+        continue;
+      }
+      const size_t table = static_cast<size_t>(q.parameter_index(scheme.table_sharing, r, c));
+      const float product = q.scale[set] * (q.levels[(table << scheme.bits) + code] * power);
+      out.at(r, c) = scheme.has_offset ? product + q.offset[set] : product;
+    }
+  }
+}
+
+void restore(const QuantizedMatrix& q, Matrix<float> out) {
+  dequantize(q, out);
+  prepare_transform(q.transform, q.rows, q.cols)->undo_weight(out);
+}
+
+}  // namespace twofold

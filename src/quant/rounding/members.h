@@ -1,0 +1,10 @@
+// The rows of the rounding registry, one file each.
+#pragma once
+
+#include "quant/rounding.h"
+
+namespace twofold {
+
+const Rounding& nearest_rounding();
+
+}  // namespace twofold
