@@ -37,7 +37,7 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   if (!slot.transform.is_null()) {
     spec_ =
         transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name));
-    transform_ = &find_transform(spec_.name);
+    transform_ = prepare_transform(spec_, rows(), cols());
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
@@ -71,9 +71,9 @@ void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) c
     for (int64_t r = 0; r < x.rows; ++r) {
       std::memcpy(transformed.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
     }
-    transform_->apply_input(spec_, transformed);
+    transform_->apply_input(transformed);
     multiply(transformed, y, ctx);
-    transform_->undo_output(spec_, y);
+    transform_->undo_output(y);
   }
   if (bias_.empty()) return;
   const Ops& op = ops(ctx.isa);

@@ -37,7 +37,7 @@ class Linear {
 
   std::unique_ptr<RowSource> source_;
   std::optional<PackedMatrix> packed_;
-  const Transform* transform_ = nullptr;  // null: stored in the model's basis
+  std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
   TransformSpec spec_;
   std::vector<float> bias_;  // [rows] or empty
   int64_t stored_bytes_ = 0;

@@ -103,6 +103,17 @@ MethodChoice choose_method(const MethodRequest& request) {
   return choice;
 }
 
+Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
+  return find_grid(choice.grid)
+      .make({.rows = rows,
+             .cols = cols,
+             .bits = choice.bits,
+             .group = choice.group,
+             .params = choice.params,
+             .where = {}})
+      ->scheme();
+}
+
 std::vector<ParamSpec> all_param_specs() {
   std::vector<ParamSpec> all;
   const auto add = [&](const std::vector<ParamSpec>& specs) {

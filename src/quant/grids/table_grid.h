@@ -65,6 +65,7 @@ class TableGrid final : public FittedGrid {
   }
 
   int64_t group() const override { return options_.group; }
+  Scheme scheme() const override { return q_.scheme; }
 
   void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
            ThreadPool& pool) override {

@@ -57,6 +57,7 @@ class UniformGrid final : public FittedGrid {
   }
 
   int64_t group() const override { return options_.group; }
+  Scheme scheme() const override { return q_.scheme; }
 
   void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
            ThreadPool& pool) override {
