@@ -101,7 +101,7 @@ TEST(Recipe, MistakesAreRefusedWithRuleAndField) {
       {R"({"rules": {}})", {"rules"}},
       {R"({"rules": [], "version": 1})", {"rules"}},
       {R"({"rules": [{"keep": true}, 5]})", {"rule 2", "object", "5"}},
-      {R"({"rules": [{"methid": "rtn"}]})", {"rule 1", "methid", "method"}},
+      {R"({"rules": [{"methods": "rtn"}]})", {"rule 1", "methods", "method"}},
       {R"({"rules": [{"roles": ["block"]}]})", {"rule 1", "method", "keep"}},
       {R"({"rules": [{"keep": true, "bits": 4}]})", {"rule 1", "keep", "bits"}},
       {R"({"rules": [{"keep": 1}]})", {"rule 1", "keep", "true or false"}},
