@@ -4,20 +4,35 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/cpu.h"
 
 namespace twofold {
 namespace {
 
-// About 50 microseconds of polling before a worker sleeps: longer than the gaps between the
-// matrices of one token, short enough that an idle program uses no processor time.
-constexpr int kSpins = 20000;
+// How long an idle worker polls before it sleeps: longer than the gaps between the matrices of one
+// token, short enough that an idle program uses no processor time.
+constexpr std::chrono::microseconds kSpinTime{100};
 
 void pause_cpu() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+}
+
+/// Polls `done` for at most kSpinTime (a pause takes 10 to 150 cycles, depending on the CPU).
+template <class Done>
+bool spin_until(const Done& done) {
+  constexpr int kPausesPerLook = 32;
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (done()) return true;
+      pause_cpu();
+    }
+  } while (std::chrono::steady_clock::now() - start < kSpinTime);
+  return done();
 }
 
 void pin_to(int cpu) {
@@ -54,10 +69,7 @@ void ThreadPool::worker_loop(int worker, int cpu) {
   if (cpu >= 0) pin_to(cpu);
   uint64_t seen = 0;
   while (true) {
-    for (int spin = 0; spin < kSpins && phase_.load(std::memory_order_acquire) == seen; ++spin) {
-      pause_cpu();
-    }
-    if (phase_.load(std::memory_order_acquire) == seen) {
+    if (!spin_until([&] { return phase_.load(std::memory_order_acquire) != seen; })) {
       std::unique_lock lock(mutex_);
       sleepers_.fetch_add(1);
       wake_.wait(lock, [&] { return phase_.load() != seen; });
@@ -93,14 +105,9 @@ void ThreadPool::start(const std::function<void(int)>& task) {
     }
   }
   run_task(0);
-  for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
-    // With more threads than processors, spinning would take the time the workers need.
-    if (spin < kSpins) {
-      pause_cpu();
-    } else {
-      sched_yield();
-    }
-  }
+  const auto finished = [&] { return running_.load(std::memory_order_acquire) == 0; };
+  // With more threads than processors, spinning would take the time the workers need.
+  while (!spin_until(finished)) sched_yield();
   task_ = nullptr;
   if (error_) std::rethrow_exception(error_);
 }
