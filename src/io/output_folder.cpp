@@ -201,7 +201,10 @@ void OutputFolder::commit() {
   try {
     sync_tree(partial_);
     fs::path old;
+    FileDescriptor old_lock;  // keeps other writers from the old folder while it is removed
     if (replace_ && present(path_)) {
+      old_lock = open_path(path_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      if (old_lock.get() >= 0) ::flock(old_lock.get(), LOCK_EX | LOCK_NB);
       old = rename_over(partial_, path_);
     } else {
       rename_new(partial_, path_);

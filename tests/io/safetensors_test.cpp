@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/json.h"
+#include "io/bad_files.h"
 #include "io/checkpoint.h"
+#include "io/gguf_builder.h"
 #include "io/temporary_folder.h"
 #include "support/paths.h"
 
@@ -140,6 +143,145 @@ TEST(Safetensors, ReadsAFileOfThePythonPackage) {
   }
   EXPECT_EQ(by_name.at("bool")->type->name, "BOOL");
   EXPECT_EQ(by_name.at("\xc3\xa9t\xc3\xa9.i64")->type->name, "I64");
+}
+
+/// A file with this header and data.
+std::string file_of(const std::string& header, size_t data_bytes) {
+  return testing::raw<uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
+}
+
+void read_all(const std::filesystem::path& path) {
+  for (const StoredTensor& tensor : read_safetensors(path).tensors) {
+    if (tensor.type->decode == nullptr) continue;
+    std::vector<float> numbers(static_cast<size_t>(tensor.elements()));
+    tensor.decode(0, tensor.elements(), numbers.data());
+  }
+}
+
+constexpr std::string_view kValidHeader =
+    R"({"__metadata__":{"k":"v"},"b":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},)"
+    R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+
+struct BadHeader {
+  std::string message;  // part of it
+  std::string from;     // a part of kValidHeader
+  std::string to;       // what stands there instead
+};
+
+const std::vector<BadHeader> kBadHeaders = {
+    {"header: expected an object, found an array", "{\"__metadata__\"", "[{\"__metadata__\""},
+    {"header is not valid JSON", "{\"__metadata__\"", "{\"__metadata__"},
+    {"header is not valid JSON", "[0,4]}}", "[0,4]}"},
+    {"header is not valid JSON", "[0,4]}}", "[0,4]}}}"},
+    {"header is not valid JSON", "\"v\"", "\"\xff\""},
+    {"header is not valid JSON", "\"b\"", "\"\xed\xa0\x80\""},
+    {"metadata k: expected a text, found the number 5", "\"v\"", "5"},
+    {"metadata k: expected a text, found an object", "\"v\"", "{}"},
+    {"metadata k: expected a text, found null", "\"v\"", "null"},
+    {"the name k is given twice", "\"v\"", "\"v\",\"k\":\"w\""},
+    {"header field __metadata__: expected an object", "{\"k\":\"v\"}", "\"v\""},
+    {"the name b is given twice", "\"a\"", "\"b\""},
+    {"the name __metadata__ is given twice", "\"a\":{", "\"__metadata__\":{},\"a\":{"},
+    {"header field a: expected an object describing a tensor, found the number 1", "\"a\":{",
+     "\"a\":1,\"c\":{"},
+    {"tensor a: dtype F13 is not known", "F32", "F13"},
+    {"tensor a: dtype F8_E4M3 is not known", "F32", "F8_E4M3"},
+    {"tensor a: expected 8 bytes for I64 [1]", "F32", "I64"},
+    {"tensor a: dtype: expected dtype (a text)", "\"F32\"", "32"},
+    {"tensor a: dtype: expected", "\"F32\"", "[\"F32\"]"},
+    {"tensor a: what: expected", "\"dtype\":\"F32\"", "\"what\":\"F32\""},
+    {"tensor a: shape: expected", "\"dtype\":\"F32\",", "\"dtype\":\"F32\",\"shape\":[1],"},
+    {"tensor a: expected dtype, shape and two data_offsets", "\"dtype\":\"F32\",", ""},
+    {"tensor a: expected dtype, shape and two data_offsets", "\"shape\":[1],", ""},
+    {"tensor a: expected dtype, shape and two data_offsets", ",\"data_offsets\":[0,4]", ""},
+    {"tensor a: shape: expected sides that are not negative, found the negative number -1", "[1]",
+     "[-1]"},
+    {"tensor a: shape: expected", "[1]", "[1.0]"},
+    {"tensor a: shape: expected", "[1]", "[\"1\"]"},
+    {"tensor a: shape: expected", "[1]", "[[1]]"},
+    {"tensor a: shape: expected", "[1]", "[true]"},
+    {"tensor a: shape: expected", "[1]", "1"},
+    {"tensor a: expected 8 bytes for F32 [2]", "[1]", "[2]"},
+    {"tensor a: expected 0 bytes for F32 [0]", "[1]", "[0]"},
+    {"does not fit", "[1]", "[1152921504606846976,1152921504606846976]"},
+    {"tensor a: 4611686018427387904 x 4 does not fit", "[1]", "[4611686018427387904]"},
+    {"tensor a: shape: 18446744073709551615 is out of range", "[1]", "[18446744073709551615]"},
+    {"tensor a: shape: expected", "[1]", "[99999999999999999999]"},
+    {"header is not valid JSON", "[1]", "[1e999]"},
+    {"tensor a: data_offsets: expected two numbers that are not negative, found 1 numbers", "[0,4]",
+     "[0]"},
+    {"tensor a: data_offsets: expected two numbers that are not negative, found 3 numbers", "[0,4]",
+     "[0,4,4]"},
+    {"tensor a: data_offsets: expected", "[0,4]", "[-4,0]"},
+    {"tensor a: data_offsets: expected", "[0,4]", "[null,4]"},
+    {"expected data_offsets from 0 (no hole, no overlap), found 4", "[0,4]", "[4,0]"},
+    {"expected data_offsets from 0 (no hole, no overlap), found 1", "[0,4]", "[1,4]"},
+    {"tensor b: expected data_offsets from 4 (no hole, no overlap), found 3", "[4,16]", "[3,16]"},
+    {"tensor b: expected data_offsets from 4 (no hole, no overlap), found 5", "[4,16]", "[5,17]"},
+    {"tensor b: expected 12 bytes for F16 [2, 3]", "[4,16]", "[4,15]"},
+    {"tensor b: expected 12 bytes for F16 [2, 3]", "[4,16]", "[4,1152921504606846976]"},
+    {"tensor b: expected 12 bytes for F16 [2, 3]", "[4,16]", "[4,2]"},
+    {"tensor b: expected data up to byte 18, found 16 bytes", "[2,3],\"data_offsets\":[4,16]",
+     "[7],\"data_offsets\":[4,18]"},
+    {"expected 14 bytes of data, found 16", "[2,3],\"data_offsets\":[4,16]",
+     "[5],\"data_offsets\":[4,14]"},
+};
+
+TEST(Safetensors, TheHeaderOfTheCorpusIsValidBeforeItIsDamaged) {
+  const TemporaryFolder folder;
+  const SafetensorsFile file =
+      read_safetensors(folder.write("f", file_of(std::string(kValidHeader), 16)));
+  ASSERT_EQ(file.tensors.size(), 2u);
+  EXPECT_EQ(file.tensors[0].name, "a");  // file order, not header order
+  EXPECT_EQ(file.tensors[1].shape, (Shape{2, 3}));
+}
+
+TEST(Safetensors, DamageToEachFieldIsRefused) {
+  const TemporaryFolder folder;
+  for (const BadHeader& bad : kBadHeaders) {
+    std::string header(kValidHeader);
+    const size_t place = header.rfind(bad.from);
+    ASSERT_NE(place, std::string::npos) << bad.from;
+    header.replace(place, bad.from.size(), bad.to);
+    const std::string message = testing::read_damaged(folder, file_of(header, 16), read_all);
+    EXPECT_NE(message.find(bad.message), std::string::npos) << bad.message << "\n"
+                                                            << header << "\n"
+                                                            << message;
+  }
+}
+
+TEST(Safetensors, DeepNestingAnywhereIsRefused) {
+  const TemporaryFolder folder;
+  for (const std::string& open : {std::string("["), std::string("{\"a\":")}) {
+    std::string deep;
+    for (int i = 0; i < 10000; ++i) deep += open;
+    for (const std::string& header :
+         {deep, "{\"a\":" + deep, "{\"__metadata__\":" + deep, "{\"a\":{\"shape\":" + deep}) {
+      EXPECT_NE(testing::read_damaged(folder, file_of(header, 0), read_all), "");
+    }
+  }
+}
+
+TEST(Safetensors, WrongHeaderSizesAreRefused) {
+  const TemporaryFolder folder;
+  const std::string file = file_of(std::string(kValidHeader), 16);
+  for (const uint64_t size :
+       {uint64_t{0}, uint64_t{1}, uint64_t{kValidHeader.size() - 1},
+        uint64_t{kValidHeader.size() + 1}, uint64_t{file.size() - 8}, uint64_t{file.size()},
+        uint64_t{100'000'000}, uint64_t{100'000'001}, uint64_t{1} << 60, UINT64_MAX}) {
+    const std::string damaged = testing::raw(size) + file.substr(8);
+    EXPECT_NE(testing::read_damaged(folder, damaged, read_all), "") << size;
+  }
+  EXPECT_NE(testing::read_damaged(folder, file + "x", read_all), "");
+}
+
+TEST(Safetensors, EveryPrefixOfAFileIsRefused) {
+  testing::expect_prefixes_refused(file_of(std::string(kValidHeader), 16), read_all);
+}
+
+TEST(Safetensors, RandomDamageGivesErrorsOnly) {
+  testing::expect_only_errors_from_random_damage(file_of(std::string(kValidHeader), 16), 4000,
+                                                 read_all);
 }
 
 }  // namespace
