@@ -38,10 +38,8 @@ ScalesAndMinima unpack_scales(const uint8_t* packed) {
   return result;
 }
 
-}  // namespace
-
 // scale f16, 16 bytes: weights i and i + 16 are the low and high nibble of byte i, minus 8.
-void decode_q4_0(const std::byte* blocks, int64_t count, float* out) {
+void scalar_q4_0(const std::byte* blocks, int64_t count, float* out) {
   constexpr int64_t kBytes = 18;
   for (int64_t b = 0; b < count; ++b, out += kBlock) {
     const uint8_t* block = as_bytes(blocks) + b * kBytes;
@@ -55,7 +53,7 @@ void decode_q4_0(const std::byte* blocks, int64_t count, float* out) {
 }
 
 // scale f16, minimum f16, 16 bytes of nibbles as in Q4_0.
-void decode_q4_1(const std::byte* blocks, int64_t count, float* out) {
+void scalar_q4_1(const std::byte* blocks, int64_t count, float* out) {
   constexpr int64_t kBytes = 20;
   for (int64_t b = 0; b < count; ++b, out += kBlock) {
     const uint8_t* block = as_bytes(blocks) + b * kBytes;
@@ -67,6 +65,53 @@ void decode_q4_1(const std::byte* blocks, int64_t count, float* out) {
       out[16 + i] = scale * static_cast<float>(codes[i] >> 4) + minimum;
     }
   }
+}
+
+// scale f16, 32 int8.
+void scalar_q8_0(const std::byte* blocks, int64_t count, float* out) {
+  constexpr int64_t kBytes = 34;
+  for (int64_t b = 0; b < count; ++b, out += kBlock) {
+    const uint8_t* block = as_bytes(blocks) + b * kBytes;
+    const float scale = load_f16(block);
+    const auto* codes = reinterpret_cast<const int8_t*>(block + 2);
+    for (int64_t i = 0; i < kBlock; ++i) out[i] = static_cast<float>(codes[i]) * scale;
+  }
+}
+
+constexpr BlockDecoders kScalarBlockDecoders = {scalar_q4_0, scalar_q4_1, scalar_q8_0};
+
+const BlockDecoders& chosen() {
+  static const BlockDecoders& table = block_decoders(select_isa());
+  return table;
+}
+
+}  // namespace
+
+const BlockDecoders& block_decoders(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kScalarBlockDecoders;
+    case Isa::kAvx2:
+    case Isa::kAvx512:  // the work is bound by stores, which AVX2 fills
+#ifdef TWOFOLD_X86_TABLES
+      return kAvx2BlockDecoders;
+#else
+      break;
+#endif
+  }
+  return kScalarBlockDecoders;
+}
+
+void decode_q4_0(const std::byte* blocks, int64_t count, float* out) {
+  chosen().q4_0(blocks, count, out);
+}
+
+void decode_q4_1(const std::byte* blocks, int64_t count, float* out) {
+  chosen().q4_1(blocks, count, out);
+}
+
+void decode_q8_0(const std::byte* blocks, int64_t count, float* out) {
+  chosen().q8_0(blocks, count, out);
 }
 
 // scale f16, 4 bytes with the fifth bit of weight i in bit i, 16 bytes of nibbles as in Q4_0;
@@ -102,17 +147,6 @@ void decode_q5_1(const std::byte* blocks, int64_t count, float* out) {
       out[i] = scale * static_cast<float>(low_half) + minimum;
       out[16 + i] = scale * static_cast<float>(high_half) + minimum;
     }
-  }
-}
-
-// scale f16, 32 int8.
-void decode_q8_0(const std::byte* blocks, int64_t count, float* out) {
-  constexpr int64_t kBytes = 34;
-  for (int64_t b = 0; b < count; ++b, out += kBlock) {
-    const uint8_t* block = as_bytes(blocks) + b * kBytes;
-    const float scale = load_f16(block);
-    const auto* codes = reinterpret_cast<const int8_t*>(block + 2);
-    for (int64_t i = 0; i < kBlock; ++i) out[i] = static_cast<float>(codes[i]) * scale;
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/float16.h"
 #include "base/rng.h"
+#include "io/ggml_blocks.h"
 #include "io/temporary_folder.h"
 #include "support/paths.h"
 
@@ -68,6 +69,24 @@ TEST(StoredTypes, BlockTypesDecodeAsTheGgufPackageBitForBit) {
     EXPECT_EQ(std::memcmp(decoded.data(), golden.expected.data(), decoded.size() * sizeof(float)),
               0)
         << type.name;
+  }
+}
+
+TEST(StoredTypes, EveryInstructionSetDecodesTheSameBits) {
+  for (const Isa isa : all_isas()) {
+    if (!cpu_has(isa)) continue;
+    const ggml::BlockDecoders& decoders = ggml::block_decoders(isa);
+    const std::vector<std::pair<int32_t, decltype(decoders.q4_0)>> rows = {
+        {2, decoders.q4_0}, {3, decoders.q4_1}, {8, decoders.q8_0}};
+    for (const auto& [ggml_id, decode] : rows) {
+      const StoredType& type = *find_ggml_type(ggml_id);
+      const Golden golden = load_golden(type);
+      std::vector<float> decoded(golden.expected.size());
+      decode(golden.tensor.bytes.data(), golden.tensor.elements() / 32, decoded.data());
+      EXPECT_EQ(std::memcmp(decoded.data(), golden.expected.data(), decoded.size() * sizeof(float)),
+                0)
+          << type.name << " " << isa_name(isa);
+    }
   }
 }
 
