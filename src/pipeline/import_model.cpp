@@ -60,6 +60,7 @@ void import_model(const ModelFiles& source, const ImportOptions& options, const 
     plans.push_back(dense_plan(*slot, written_dtype(*slot, options.dtype)));
 
   OutputFolder folder(options.output, options.force);
+  write_companions(source, folder, ctx);  // first: it may find the source wanting
   SafetensorsWriter weights(folder.partial(), plans, {{"format", "pt"}});
   const auto total = static_cast<int64_t>(slots.size());
   for (int64_t i = 0; i < total; ++i) {
@@ -68,7 +69,6 @@ void import_model(const ModelFiles& source, const ImportOptions& options, const 
   }
   weights.finish();
   write_config(plain_config(source, main_dtype(plans)), folder);
-  write_companions(source, folder, ctx);
   open_model(folder.partial());  // what was written must read back
   ctx.check_cancelled();
   folder.commit();

@@ -1,6 +1,8 @@
 #include "pipeline/output_files.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "base/json.h"
 #include "engine/load_tokenizer.h"
@@ -35,23 +37,20 @@ OrderedJson tokenizer_config(const ModelFiles& source, const Tokenizer& tokenize
   return config;
 }
 
-void translate_tokenizer(const ModelFiles& source, const OutputFolder& folder, const Context& ctx) {
-  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(source);
-  if (tokenizer == nullptr) {
-    ctx.note(fmt::format("{}: no tokenizer found beside it, none written", source.path.string()));
-    return;
-  }
-  std::string json;
+/// Nothing if the source has no tokenizer, or one that this program cannot translate.
+std::optional<std::pair<std::string, OrderedJson>> translated_tokenizer(const ModelFiles& source,
+                                                                        const Context& ctx) {
   try {
-    json = tokenizer_to_json(*tokenizer);
+    const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(source);
+    if (tokenizer != nullptr) {
+      return std::pair(tokenizer_to_json(*tokenizer), tokenizer_config(source, *tokenizer));
+    }
+    ctx.note(fmt::format("{}: no tokenizer found, none written", source.path.string()));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kUnsupported) throw;
     ctx.note(fmt::format("no tokenizer written: {}", error.what()));
-    return;
   }
-  write_text_file(folder.file("tokenizer.json"), json);
-  write_text_file(folder.file("tokenizer_config.json"),
-                  dump_json(tokenizer_config(source, *tokenizer)));
+  return std::nullopt;
 }
 
 }  // namespace
@@ -69,7 +68,10 @@ void check_output_place(const ModelFiles& source, const fs::path& output) {
 
 void write_companions(const ModelFiles& source, const OutputFolder& folder, const Context& ctx) {
   if (source.container != Container::kHuggingFace) {
-    translate_tokenizer(source, folder, ctx);
+    if (const auto tokenizer = translated_tokenizer(source, ctx)) {
+      write_text_file(folder.file("tokenizer.json"), tokenizer->first);
+      write_text_file(folder.file("tokenizer_config.json"), dump_json(tokenizer->second));
+    }
     return;
   }
   for (const fs::path& file : companion_files(source.path)) {

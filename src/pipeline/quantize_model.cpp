@@ -35,6 +35,7 @@ class Quantizer {
   }
 
   QuantizeReport run() {
+    write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
     for (const PlannedBlock& block : plan_.blocks) {
       for (const PlannedInput& input : block.inputs) {
         for (const PlannedTensor& linear : input.linears) quantize(linear);
@@ -114,7 +115,6 @@ class Quantizer {
     quantization["recipe"] = to_json(recipe_);
     quantization["tensors"] = std::move(tensors_);
     write_config(config, folder_);
-    write_companions(source_, folder_, ctx_);
     open_model(folder_.partial());  // what was written must read back
     report_.seconds = seconds_since(start_);
     write_text_file(folder_.file(kReportFile),
