@@ -26,6 +26,7 @@ void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, in
   }
   const float* upper = a;
   const float* lower = R > kHalf ? a + kHalf * a_stride : a;
+#pragma GCC unroll 4
   for (int64_t i = 0; i < k; ++i) {
     Vec right[V];
 #pragma GCC unroll 4
