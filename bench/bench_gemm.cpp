@@ -1,17 +1,121 @@
-// Speed of the float GEMM beside what the processor can do at most: a loop of fused
-// multiply-additions that touches no memory, timed between the products of the same run.
-// Usage: bench_gemm [threads] [rounds]. Prints medians.
+// Speed of the float products: GFLOP/s of matmul for batches, beside a loop of fused
+// multiply-additions that touches no memory, and GB/s of weights read for a single row.
+// Usage: bench_gemm [threads]. Prints medians; rounds of all variants alternate.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <functional>
+#include <span>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/cpu.h"
 #include "base/float16.h"
-#include "base/rng.h"
 #include "base/thread_pool.h"
 #include "tensor/dense_source.h"
 #include "tensor/gemm.h"
+
+namespace twofold {
+namespace {
+
+constexpr int kRounds = 11;
+
+double seconds(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+#if defined(__x86_64__)
+constexpr int kChains = 12;
+constexpr int kSteps = 200000;
+using Floats8 = float __attribute__((vector_size(32)));
+using Floats16 = float __attribute__((vector_size(64)));
+
+// Independent chains of a b + c; the empty asm keeps them from being folded.
+__attribute__((target("avx512f"), optimize("fp-contract=fast"))) void chains_avx512() {
+  Floats16 sums[kChains] = {};
+  const Floats16 factor = Floats16{} + 0.5f;
+  for (int i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 12
+    for (Floats16& sum : sums) {
+      sum = sum * factor + factor;
+      __asm__ volatile("" : "+v"(sum));
+    }
+  }
+}
+__attribute__((target("avx2,fma"), optimize("fp-contract=fast"))) void chains_avx2() {
+  Floats8 sums[kChains] = {};
+  const Floats8 factor = Floats8{} + 0.5f;
+  for (int i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 12
+    for (Floats8& sum : sums) {
+      sum = sum * factor + factor;
+      __asm__ volatile("" : "+x"(sum));
+    }
+  }
+}
+#endif
+
+// GFLOP/s without memory, or 0 where it is not known.
+double peak([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa != Isa::kScalar) {
+    const bool wide = isa == Isa::kAvx512;
+    const double time = seconds([&] {
+      pool.run_static(pool.size(),
+                      [&](int64_t, int64_t, int) { wide ? chains_avx512() : chains_avx2(); });
+    });
+    return 2.0 * kChains * kSteps * (wide ? 16 : 8) * pool.size() / time / 1e9;
+  }
+#endif
+  return 0;
+}
+
+void bench_shape(ThreadPool& pool, Isa isa, int64_t rows, int64_t cols, int64_t depth) {
+  std::vector<float> x(static_cast<size_t>(rows * depth)), y(static_cast<size_t>(rows * cols));
+  std::vector<uint16_t> weight(static_cast<size_t>(cols * depth));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    weight[i] = to_float16(static_cast<float>(i % 97) * 0.01f).bits;
+  }
+  const Tensor tensor{{DType::kF16, {cols, depth}, std::as_bytes(std::span(weight))}, nullptr};
+  const DenseSource source(tensor, isa);
+  std::vector<double> peaks, products, single;
+  for (int round = 0; round < kRounds; ++round) {
+    peaks.push_back(peak(pool, isa));
+    const double time = seconds([&] {
+      matmul({x.data(), rows, depth}, source, {y.data(), rows, cols}, pool, isa);
+    });
+    products.push_back(2e-9 * static_cast<double>(rows * cols * depth) / time);
+    const double one = seconds([&] {
+      matmul({x.data(), 1, depth}, source, {y.data(), 1, cols}, pool, isa);
+    });
+    single.push_back(2e-9 * static_cast<double>(cols * depth) / one);
+  }
+  fmt::print("{:8} {:6} x {:5} x {:5}  {:7.1f} GFLOP/s of {:7.1f}   one row {:6.1f} GB/s\n",
+             isa_name(isa), rows, cols, depth, median(products), median(peaks), median(single));
+}
+
+}  // namespace
+}  // namespace twofold
+
+int main(int argc, char** argv) {
+  using namespace twofold;
+  ThreadPool pool(argc > 1 ? std::atoi(argv[1]) : 0);
+  fmt::print("{}, {} threads, weights F16\n", cpu_name(), pool.size());
+  for (const Isa isa : all_isas()) {
+    if (!cpu_has(isa) || isa == Isa::kScalar) continue;
+    bench_shape(pool, isa, 2048, 576, 576);
+    bench_shape(pool, isa, 2048, 1536, 576);
+    bench_shape(pool, isa, 2048, 576, 1536);
+    bench_shape(pool, isa, 2048, 2048, 2048);
+  }
+  return 0;
+}

@@ -1,9 +1,11 @@
 // How a product is cut. x [m, K] times the transposed W [n, K]:
 //   panel   N rows of W, decoded 16 at a time and packed as [K, N], so that one step over k reads
 //           N neighbours
-//   item    some panels of W, in the scratch of its thread, times rows of x; threads take items
-//   block   kChunkRows rows of x times a depth of at most kDepth columns: what stays in the
-//           second-level cache while the panels of an item pass by
+//   group   panels packed together, by all threads, before they are used by all threads
+//   block   about kChunkRows rows of x times a depth of at most kDepth columns: what stays in the
+//           second-level cache while the panels of a group pass by
+//   item    some panels of a group times some rows of x; threads take items. Where x is a single
+//           block, an item packs its panels itself
 //   tile    R x N outputs in registers (simd/gemm_body.h)
 // All sizes follow from shapes and instruction set. Each output is a chain over the columns of each
 // block of depth, and blocks are added in order: the same sum whatever the number of threads, the
@@ -24,18 +26,19 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kDepth = 320;
-constexpr int64_t kChunkRows = 252;
+constexpr int64_t kDepth = 224;
+constexpr int64_t kChunkRows = 350;
 constexpr int64_t kDecodeRows = 16;  // the height of the packed formats' tiles
 // Packed panels of an item: at most 2^19 floats (2 MB), unless a single panel is longer.
 constexpr int64_t kPanelFloats = int64_t{1} << 19;
-// Rows of x taken together: at most 2^22 floats (16 MB), unless kChunkRows rows are longer. Larger
-// batches decode the weights once for each such part.
-constexpr int64_t kLeftFloats = int64_t{1} << 22;
-constexpr int64_t kWantedItems = 12;
+// Panels of a group: at most 2^21 floats (8 MB), unless a single panel is longer.
+constexpr int64_t kGroupFloats = int64_t{1} << 21;
+// An x of at most 2^18 floats (1 MB) stays in the second-level cache whole, as one block.
+constexpr int64_t kBlockFloats = int64_t{1} << 18;
+constexpr int64_t kWantedItems = 8;
 
-// Grows to what the largest product of its thread needs: the panels of one item, kDecodeRows
-// decoded rows, and a part of x if it has to be copied; the limits are above.
+// Grows to what the largest product of its thread needs: the panels of one group, kDecodeRows
+// decoded rows, and a block of x if it has to be copied; the limits are above.
 struct Scratch {
   AlignedBuffer<float> panels, decoded, left;
 };
@@ -49,74 +52,46 @@ size_t floats(int64_t count) { return static_cast<size_t>(count); }
 // Columns per block of depth: even blocks, multiples of 8.
 int64_t depth_of(int64_t cols) { return round_up(ceil_div(cols, ceil_div(cols, kDepth)), 8); }
 
-// Rows of x as tiles read them: the numbers of row r and block of depth d start at
-// data + d block_step + r stride.
-struct Left {
-  const float* data;
-  int64_t rows, cols;
-  int64_t stride;
-  int64_t block_step;
-};
-
-// A tile walks down R rows at once, and rows a multiple of 1 KB apart compete for a few sets of the
-// cache, so those are copied.
-bool must_copy(Matrix<const float> x) { return x.stride % 256 == 0 && x.rows > 4; }
-
-// Rows of a copied block are an odd number of cache lines apart.
-int64_t copied_stride(int64_t depth) { return round_up(depth, 32) + 16; }
-
-int64_t copied_floats(Matrix<const float> x) {
-  const int64_t depth = depth_of(x.cols);
-  return ceil_div(x.cols, depth) * x.rows * copied_stride(depth);
-}
-
-// The layout of x, copied to `copy` by `copy_rows` if that is not null.
-Left left_rows(Matrix<const float> x, const float* copy) {
-  const int64_t depth = depth_of(x.cols);
-  if (copy == nullptr) return {x.data, x.rows, x.cols, x.stride, depth};
-  return {copy, x.rows, x.cols, copied_stride(depth), x.rows * copied_stride(depth)};
-}
-
-void copy_rows(Matrix<const float> x, int64_t begin, int64_t end, float* copy) {
-  const int64_t depth = depth_of(x.cols);
-  const int64_t stride = copied_stride(depth);
-  for (int64_t r = begin; r < end; ++r) {
-    for (int64_t k = 0; k < x.cols; k += depth) {
-      std::copy_n(x.data + r * x.stride + k, std::min(depth, x.cols - k),
-                  copy + k / depth * x.rows * stride + r * stride);
-    }
+// Rows of x as tiles can read them: a tile walks down R rows at once, and rows a multiple of 1 KB
+// apart compete for a few sets of the cache, so those are copied to rows an odd number of lines
+// apart, in the scratch of the calling thread.
+Matrix<const float> readable_rows(Matrix<const float> x) {
+  if (x.stride % 256 != 0 || x.rows <= 4) return x;
+  AlignedBuffer<float>& copy = scratch().left;
+  const int64_t stride = round_up(x.cols, 32) + 16;
+  copy.ensure(floats(x.rows * stride));
+  for (int64_t r = 0; r < x.rows; ++r) {
+    std::copy_n(x.data + r * x.stride, x.cols, copy.data() + r * stride);
   }
+  return {copy.data(), x.rows, x.cols, stride};
 }
 
-// x readable by tiles, on the calling thread.
-Left left_serial(Matrix<const float> x) {
-  if (!must_copy(x)) return left_rows(x, nullptr);
-  AlignedBuffer<float>& copy = scratch().left;
-  copy.ensure(floats(copied_floats(x)));
-  copy_rows(x, 0, x.rows, copy.data());
-  return left_rows(x, copy.data());
+// The even division of `count` things into `parts`: things [begin, end) of part `index`.
+struct Range {
+  int64_t begin, end;
+};
+Range part_of(int64_t count, int64_t parts, int64_t index) {
+  return {count * index / parts, count * (index + 1) / parts};
 }
 
-Left left_parallel(Matrix<const float> x, ThreadPool& pool) {
-  if (!must_copy(x)) return left_rows(x, nullptr);
-  AlignedBuffer<float>& copy = scratch().left;
-  copy.ensure(floats(copied_floats(x)));
-  constexpr int64_t kRows = 32;
-  pool.run(ceil_div(x.rows, kRows), [&](int64_t item, int) {
-    copy_rows(x, item * kRows, std::min((item + 1) * kRows, x.rows), copy.data());
-  });
-  return left_rows(x, copy.data());
+// Asks for numbers [begin, end) of `from` in the second-level cache.
+void prefetch(const float* from, Range range) {
+  for (int64_t i = range.begin; i < range.end; i += 16) __builtin_prefetch(from + i, 0, 2);
 }
 
-// y [m, N or less] (+)= x [m, k] panel [k, N].
+// y [m, N or less] (+)= x [m, k] panel [k, N]. Meanwhile asks for the panel `panel_step` floats
+// further on, if that is not 0: panels packed by another thread come from far away.
 void multiply_panel(const GemmTiles& tiles, Matrix<const float> x, const float* panel,
-                    int64_t panel_stride, Matrix<float> y, bool accumulate) {
+                    int64_t panel_stride, int64_t panel_step, Matrix<float> y, bool accumulate) {
   const int64_t blocks = ceil_div(x.rows, tiles.rows);
+  const float* ahead = panel + panel_step;
+  const int64_t ahead_floats = x.cols * tiles.cols;
   std::array<float, kMaxTileRows * kMaxTileCols> edge;
   for (int64_t b = 0; b < blocks; ++b) {
     const int64_t begin = x.rows * b / blocks;
     const int64_t rows = x.rows * (b + 1) / blocks - begin;
     const float* left = x.data + begin * x.stride;
+    if (panel_step != 0) prefetch(ahead, part_of(ahead_floats, blocks, b));
     float* out = y.data + begin * y.stride;
     if (y.cols == tiles.cols) {
       tiles.tile[rows](left, x.stride, panel, panel_stride, x.cols, out, y.stride, accumulate);
@@ -137,22 +112,24 @@ Matrix<float> columns(Matrix<float> y, int64_t begin, int64_t count) {
   return {y.data + begin, y.rows, std::min(count, y.cols - begin), y.stride};
 }
 
-// y [end - begin, n] (+)= rows [begin, end) of x times panels [ceil(n / N)][K, N].
-void multiply(const GemmTiles& tiles, const Left& x, int64_t begin, int64_t end,
-              const float* panels, Matrix<float> y, bool accumulate) {
+// y [m, n] (+)= x [m, K] panels [ceil(n / N)][K, N].
+void multiply(const GemmTiles& tiles, Matrix<const float> x, const float* panels, Matrix<float> y,
+              bool accumulate) {
   const int64_t depth = depth_of(x.cols);
-  const int64_t chunks = ceil_div(end - begin, kChunkRows);
+  const int64_t chunks = ceil_div(x.rows, kChunkRows);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const int64_t row = (end - begin) * chunk / chunks;
-    const int64_t rows = (end - begin) * (chunk + 1) / chunks - row;
+    const int64_t row = x.rows * chunk / chunks;
+    const int64_t rows = x.rows * (chunk + 1) / chunks - row;
     const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
     for (int64_t k = 0; k < x.cols; k += depth) {
-      const float* corner = x.data + k / depth * x.block_step + (begin + row) * x.stride;
-      const Matrix<const float> block(corner, rows, std::min(depth, x.cols - k), x.stride);
+      const float* corner = x.data + row * x.stride + k;
+      const Matrix<const float> block =
+          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
       for (int64_t c = 0; c < y.cols; c += tiles.cols) {
         const float* panel = panels + c * x.cols + k * tiles.cols;
-        multiply_panel(tiles, block, panel, tiles.cols, columns(out, c, tiles.cols),
-                       accumulate || k > 0);
+        multiply_panel(tiles, block, panel, tiles.cols,
+                       c + tiles.cols < y.cols ? tiles.cols * x.cols : 0,
+                       columns(out, c, tiles.cols), accumulate || k > 0);
       }
     }
   }
@@ -168,7 +145,7 @@ void multiply_in_place(const GemmTiles& tiles, Matrix<const float> x, Matrix<con
     const int64_t width = std::min(tiles.cols, v.cols - c);
     const Matrix<float> out = columns(y, c, tiles.cols);
     if (width == tiles.cols && x.rows <= tiles.rows) {
-      multiply_panel(tiles, x, v.data + c, v.stride, out, accumulate);
+      multiply_panel(tiles, x, v.data + c, v.stride, 0, out, accumulate);
       continue;
     }
     for (int64_t k = 0; k < v.rows; ++k) {
@@ -176,7 +153,7 @@ void multiply_in_place(const GemmTiles& tiles, Matrix<const float> x, Matrix<con
       std::copy_n(v.data + k * v.stride + c, width, to);
       std::fill(to + width, to + tiles.cols, 0.0f);
     }
-    multiply_panel(tiles, x, packed.data(), tiles.cols, out, accumulate);
+    multiply_panel(tiles, x, packed.data(), tiles.cols, 0, out, accumulate);
   }
 }
 
@@ -206,41 +183,52 @@ void pack_rows(const GemmTiles& tiles, const RowSource& weight, int64_t begin, i
   }
 }
 
-// How many panels fit the scratch of an item.
-int64_t fitting_panels(const GemmTiles& tiles, int64_t cols) {
-  return std::max<int64_t>(kPanelFloats / (cols * tiles.cols), 1);
+// How many panels of depth `cols` `limit` floats hold; at least one.
+int64_t fitting_panels(const GemmTiles& tiles, int64_t cols, int64_t limit) {
+  return std::max<int64_t>(limit / (cols * tiles.cols), 1);
 }
 
-// Rows of x taken together.
-int64_t part_rows(int64_t cols) {
-  return std::max(kLeftFloats / cols / kChunkRows, int64_t{1}) * kChunkRows;
-}
-
-Matrix<const float> rows_of(Matrix<const float> x, int64_t begin, int64_t count) {
-  return {x.data + begin * x.stride, std::min(count, x.rows - begin), x.cols, x.stride};
-}
-
-// One part of x times all of W. Items are ranges of panels; where there are few panels, their rows
-// are divided as well.
-void multiply_part(const GemmTiles& tiles, Matrix<const float> x, const RowSource& weight,
-                   Matrix<float> y, ThreadPool& pool, bool accumulate) {
-  const Left left = left_parallel(x, pool);
+// x is a single block of rows: items are ranges of panels, packed by the thread that uses them.
+void multiply_block(const GemmTiles& tiles, Matrix<const float> x, const RowSource& weight,
+                    Matrix<float> y, ThreadPool& pool, bool accumulate) {
+  const Matrix<const float> left = readable_rows(x);
   const int64_t panels = ceil_div(y.cols, tiles.cols);
-  const int64_t wanted = std::max(kWantedItems, ceil_div(panels, fitting_panels(tiles, x.cols)));
-  const int64_t panel_items = std::min(panels, round_up(wanted, 4));
-  const int64_t row_items =
-      std::min(ceil_div(kWantedItems, panel_items), ceil_div(x.rows, kChunkRows));
-  pool.run(row_items * panel_items, [&](int64_t item, int) {
-    const int64_t row = x.rows * (item / panel_items) / row_items;
-    const int64_t row_end = x.rows * (item / panel_items + 1) / row_items;
-    const int64_t p = item % panel_items;
-    const int64_t col = panels * p / panel_items * tiles.cols;
-    const int64_t col_end = std::min(panels * (p + 1) / panel_items * tiles.cols, y.cols);
+  const int64_t fitting = fitting_panels(tiles, x.cols, kPanelFloats);
+  const int64_t items = std::min(panels, std::max(kWantedItems, ceil_div(panels, fitting)));
+  pool.run(items, [&](int64_t item, int) {
+    const Range range = part_of(panels, items, item);
+    const int64_t begin = range.begin * tiles.cols;
+    const int64_t count = std::min(range.end * tiles.cols, y.cols) - begin;
     AlignedBuffer<float>& packed = scratch().panels;
-    packed.ensure(floats(round_up(col_end - col, tiles.cols) * x.cols));
-    pack_rows(tiles, weight, col, col_end - col, packed.data());
-    const Matrix<float> out(y.data + row * y.stride + col, row_end - row, col_end - col, y.stride);
-    multiply(tiles, left, row, row_end, packed.data(), out, accumulate);
+    packed.ensure(floats((range.end - range.begin) * tiles.cols * x.cols));
+    pack_rows(tiles, weight, begin, count, packed.data());
+    multiply(tiles, left, packed.data(), columns(y, begin, count), accumulate);
+  });
+}
+
+// y (+)= x times one group of panels: rows [begin, begin + y.cols) of `weight`.
+void multiply_group(const GemmTiles& tiles, Matrix<const float> x, const RowSource& weight,
+                    int64_t begin, Matrix<float> y, ThreadPool& pool, bool accumulate) {
+  const int64_t panels = ceil_div(y.cols, tiles.cols);
+  AlignedBuffer<float>& packed = scratch().panels;
+  packed.ensure(floats(panels * tiles.cols * x.cols));
+  pool.run(panels, [&](int64_t p, int) {
+    const int64_t row = p * tiles.cols;
+    pack_rows(tiles, weight, begin + row, std::min(tiles.cols, y.cols - row),
+              packed.data() + row * x.cols);
+  });
+  // An even number of parts, which two threads share evenly.
+  const int64_t row_parts = round_up(ceil_div(x.rows, kChunkRows), 2);
+  const int64_t panel_parts = std::min(ceil_div(kWantedItems, row_parts), panels);
+  pool.run(row_parts * panel_parts, [&](int64_t item, int) {
+    const Range rows = part_of(x.rows, row_parts, item / panel_parts);
+    const Range range = part_of(panels, panel_parts, item % panel_parts);
+    const int64_t first = range.begin * tiles.cols;
+    const int64_t count = std::min(range.end * tiles.cols, y.cols) - first;
+    const int64_t height = rows.end - rows.begin;
+    multiply(tiles, {x.data + rows.begin * x.stride, height, x.cols, x.stride},
+             packed.data() + first * x.cols,
+             {y.data + rows.begin * y.stride + first, height, count, y.stride}, accumulate);
   });
 }
 
@@ -303,11 +291,18 @@ void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, Thr
     matmul_few(x, weight, y, pool, ops(isa), accumulate);
     return;
   }
-  const int64_t step = part_rows(x.cols);
-  for (int64_t row = 0; row < x.rows; row += step) {
-    const Matrix<const float> part = rows_of(x, row, step);
-    const Matrix<float> out(y.data + row * y.stride, part.rows, y.cols, y.stride);
-    multiply_part(gemm_tiles(isa), part, weight, out, pool, accumulate);
+  const GemmTiles& tiles = gemm_tiles(isa);
+  if (x.rows <= kChunkRows || x.rows * x.cols <= kBlockFloats) {
+    multiply_block(tiles, x, weight, y, pool, accumulate);
+    return;
+  }
+  const int64_t panels = ceil_div(y.cols, tiles.cols);
+  const int64_t groups = ceil_div(panels, fitting_panels(tiles, x.cols, kGroupFloats));
+  for (int64_t g = 0; g < groups; ++g) {
+    const Range range = part_of(panels, groups, g);
+    const int64_t begin = range.begin * tiles.cols;
+    const Matrix<float> out = columns(y, begin, (range.end - range.begin) * tiles.cols);
+    multiply_group(tiles, x, weight, begin, out, pool, accumulate);
   }
 }
 
@@ -319,19 +314,15 @@ void matmul_serial(Matrix<const float> x, Matrix<const float> w, Matrix<float> y
     return;
   }
   const GemmTiles& tiles = gemm_tiles(isa);
-  const int64_t step = std::min<int64_t>(fitting_panels(tiles, x.cols), 16) * tiles.cols;
+  const int64_t fitting = fitting_panels(tiles, x.cols, kPanelFloats);
+  const int64_t step = std::min<int64_t>(fitting, 16) * tiles.cols;
   const DenseSource weight(w, isa);
   AlignedBuffer<float>& packed = scratch().panels;
   packed.ensure(floats(std::min(step, round_up(w.rows, tiles.cols)) * x.cols));
-  for (int64_t row = 0; row < x.rows; row += part_rows(x.cols)) {
-    const Matrix<const float> part = rows_of(x, row, part_rows(x.cols));
-    const Matrix<float> out(y.data + row * y.stride, part.rows, y.cols, y.stride);
-    const Left left = left_serial(part);
-    for (int64_t col = 0; col < w.rows; col += step) {
-      const int64_t count = std::min(step, w.rows - col);
-      pack_rows(tiles, weight, col, count, packed.data());
-      multiply(tiles, left, 0, part.rows, packed.data(), columns(out, col, count), false);
-    }
+  for (int64_t col = 0; col < w.rows; col += step) {
+    const int64_t count = std::min(step, w.rows - col);
+    pack_rows(tiles, weight, col, count, packed.data());
+    multiply(tiles, x, packed.data(), columns(y, col, count), false);
   }
 }
 
@@ -349,8 +340,8 @@ void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float
     const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
     for (int64_t k = 0; k < x.cols; k += depth) {
       const float* corner = x.data + row * x.stride + k;
-      const Left left = left_serial({corner, rows, std::min(depth, x.cols - k), x.stride});
-      const Matrix<const float> block(left.data, rows, left.cols, left.stride);
+      const Matrix<const float> block =
+          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
       multiply_in_place(tiles, block, {v.data + k * v.stride, block.cols, v.cols, v.stride}, out,
                         k > 0);
     }
