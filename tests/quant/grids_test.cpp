@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
+#include <tuple>
 
 #include "base/error.h"
 #include "quant/method.h"
@@ -68,6 +71,197 @@ TEST(PotGrid, ReachesThePublishedFigureOnNormalWeights) {
   double zeros = 0;
   for (uint16_t code : s.q.codes) zeros += code == 0;
   EXPECT_NEAR(100 * zeros / static_cast<double>(s.q.codes.size()), 8.9, 0.1);
+}
+
+/// Nearest of all values of a row's levels, by trying them all; a tie may go either way.
+void expect_nearest_levels(const MethodRequest& request) {
+  const int64_t rows = 20, cols = 200;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.3, "levels");
+  const Solution s = quantize(request, {weight.data(), rows, cols});
+  const float power = std::ldexp(1.0f, s.q.scheme.level_exponent);
+  const std::vector<float> values = values_of(s.q);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      const size_t i = static_cast<size_t>(r * cols + c);
+      double best = 1e30;
+      for (float level : s.q.levels) {
+        best = std::min(best, std::fabs(static_cast<double>(s.q.scale[static_cast<size_t>(r)]) *
+                                            (level * power) -
+                                        weight[i]));
+      }
+      EXPECT_LE(std::fabs(static_cast<double>(values[i]) - weight[i]), best * (1 + 1e-5));
+    }
+  }
+}
+
+TEST(PotGrid, MidpointInOneStepGivesTheNearestValue) {
+  for (int bits = 2; bits <= 6; ++bits) {
+    expect_nearest_levels({.method = "pot",
+                           .bits = bits,
+                           .params = {{"form", "one-step"}, {"exponent-rounding", "midpoint"}}});
+  }
+}
+
+TEST(ApotGrid, GivesTheNearestValue) {
+  for (int bits = 4; bits <= 6; ++bits) expect_nearest_levels({.method = "apot", .bits = bits});
+}
+
+TEST(ApotGrid, LevelsHaveAtMostTwoTerms) {
+  const std::vector<float> one = {1.0f};
+  const size_t magnitudes[] = {8, 16, 29};
+  for (int bits = 4; bits <= 6; ++bits) {
+    const Solution s = quantize({.method = "apot", .bits = bits}, {one.data(), 1, 1});
+    EXPECT_EQ(s.q.scheme.level_type, LevelType::kInt8);
+    std::vector<int> seen;
+    for (size_t code = 0; code < s.q.levels.size() / 2; ++code) {
+      const int level = static_cast<int>(s.q.levels[code]);
+      EXPECT_EQ(static_cast<float>(-level), s.q.levels[code + s.q.levels.size() / 2]);
+      EXPECT_LE(std::popcount(static_cast<unsigned>(level)), 2);
+      if (level != 0 || code == 0) seen.push_back(level);
+    }
+    EXPECT_EQ(seen.size(), magnitudes[bits - 4]);
+    EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  }
+}
+
+TEST(PotGrid, HasTheLevelsThatItsBitsPromise) {
+  struct Promise {
+    int bits;
+    float top;
+    bool zero;
+    LevelType type;
+  };
+  for (const Promise& p :
+       {Promise{3, 8, false, LevelType::kInt8}, Promise{4, 64, true, LevelType::kInt8},
+        Promise{5, 128, true, LevelType::kInt16}, Promise{6, 32768, true, LevelType::kFloat32}}) {
+    const std::vector<float> weight = testing::normal_numbers(64, 1.0, "promise");
+    const Solution s = quantize({.method = "pot", .bits = p.bits}, {weight.data(), 1, 64});
+    const std::vector<float>& levels = s.q.levels;
+    EXPECT_EQ(*std::max_element(levels.begin(), levels.end()), p.top);
+    EXPECT_EQ(*std::min_element(levels.begin(), levels.end()), -p.top);
+    EXPECT_EQ(std::count(levels.begin(), levels.end(), 0.0f) > 0, p.zero);
+    EXPECT_EQ(s.q.scheme.level_type, p.type);
+    EXPECT_GE(std::fabs(s.q.scale[0]), 0x1p-14f) << "the scale is a normal binary16 number";
+  }
+}
+
+TEST(PotGrid, EqualsThePublishedFormulaPerTensor) {
+  const int64_t rows = 30, cols = 50;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.1, "published");
+  float largest = 0;
+  for (float w : weight) largest = std::max(largest, std::fabs(w));
+  for (const bool up : {false, true}) {
+    const Solution s = quantize({.method = "pot",
+                                 .params = {{"range", "-16,15"},
+                                            {"scale-per", "tensor"},
+                                            {"exponent-rounding", up ? "up" : "nearest"}}},
+                                {weight.data(), rows, cols});
+    EXPECT_EQ(s.q.scheme.bits, 4);
+    const std::vector<float> values = values_of(s.q);
+    const float scale = largest / 15.5f;
+    for (size_t i = 0; i < weight.size(); ++i) {
+      const float t = std::clamp(std::nearbyint(weight[i] / scale), -16.0f, 15.0f);
+      const double exponent = std::log2(std::fabs(t));
+      const double power = std::exp2(up ? std::ceil(exponent - 1e-6) : std::nearbyint(exponent));
+      const float expected = t == 0 ? 0 : scale * static_cast<float>(std::copysign(power, t));
+      ASSERT_EQ(values[i], expected) << weight[i];
+    }
+  }
+}
+
+TEST(PotGrid, ScaleSearchNeverLosesAgainstTheLargestWeight) {
+  const int64_t rows = 16, cols = 256;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.1, "search");
+  for (const char* sharing : {"row", "tensor"}) {
+    const Settings plain = {{"scale-per", sharing}};
+    const Settings search = {{"scale-per", sharing}, {"scale-search", "mse"}};
+    for (int bits : {3, 4, 5}) {
+      const double without =
+          quantize({.method = "pot", .bits = bits, .params = plain}, {weight.data(), rows, cols})
+              .proxy_loss;
+      const double with =
+          quantize({.method = "pot", .bits = bits, .params = search}, {weight.data(), rows, cols})
+              .proxy_loss;
+      EXPECT_LT(with, without * 1.0001) << sharing << bits;
+    }
+  }
+}
+
+TEST(UniformGrid, EqualsThePublishedIntegersPerTensor) {
+  const int64_t rows = 30, cols = 50;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.1, "integers");
+  float largest = 0;
+  for (float w : weight) largest = std::max(largest, std::fabs(w));
+  for (const auto& [range, lo, hi] :
+       {std::tuple{"-127,127", -127.0f, 127.0f}, std::tuple{"-16,15", -16.0f, 15.0f},
+        std::tuple{"-7,7", -7.0f, 7.0f}}) {
+    const Solution s =
+        quantize({.method = "rtn", .params = {{"range", range}, {"scale-per", "tensor"}}},
+                 {weight.data(), rows, cols});
+    const float scale = largest / ((hi - lo) / 2);
+    const std::vector<float> values = values_of(s.q);
+    for (size_t i = 0; i < weight.size(); ++i) {
+      ASSERT_EQ(values[i], scale * std::clamp(std::nearbyint(weight[i] / scale), lo, hi)) << range;
+    }
+  }
+}
+
+/// Every weight lies within half a step of its value, but for what a rounded scale may clip.
+TEST(UniformGrid, ErrorIsAtMostHalfAStep) {
+  const int64_t rows = 20, cols = 160;
+  std::vector<float> weight = testing::normal_numbers(rows * cols, 0.1, "half step");
+  for (int64_t c = 0; c < cols; ++c) {
+    weight[static_cast<size_t>(c)] = std::fabs(weight[static_cast<size_t>(c)]) + 0.01f;  // one sign
+    weight[static_cast<size_t>(cols + c)] = 0.25f;                                       // constant
+  }
+  for (const char* zero : {"integer", "symmetric", "centered", "float"}) {
+    for (int bits = 2; bits <= 8; ++bits) {
+      for (int64_t group : {0, 64}) {
+        const Solution s =
+            quantize({.method = "rtn", .bits = bits, .group = group, .params = {{"zero", zero}}},
+                     {weight.data(), rows, cols});
+        const std::vector<float> values = values_of(s.q);
+        const float steps = static_cast<float>(1 << bits);
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t c = 0; c < cols; ++c) {
+            const size_t i = static_cast<size_t>(r * cols + c);
+            const float scale =
+                s.q.scale[static_cast<size_t>(s.q.parameter_index(s.q.scheme.scale_sharing, r, c))];
+            // Half a step; another half where 2^(b-1) cannot be reached above a symmetric zero or a
+            // binary16 zero is off; 2^-11 of all steps for the scale.
+            const float more =
+                zero == std::string("integer") || zero == std::string("centered") ? 0.5f : 1.0f;
+            ASSERT_LE(std::fabs(values[i] - weight[i]), scale * (more + steps * 0x1p-10f))
+                << zero << bits << " row " << r << " column " << c;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(QuantizedMatrix, ValidateRefusesWhatCannotBeStored) {
+  const Scheme affine = {.kind = ValueKind::kAffine, .bits = 3};
+  const QuantizedMatrix good = testing::random_quantized(affine, 4, 5, "good");
+  validate(good);
+  const auto refuses = [&](auto&& damage) {
+    QuantizedMatrix q = good;
+    damage(q);
+    EXPECT_THROW(validate(q), Error);
+  };
+  refuses([](QuantizedMatrix& q) { q.codes[3] = 8; });
+  refuses([](QuantizedMatrix& q) { q.codes.pop_back(); });
+  refuses([](QuantizedMatrix& q) { q.scale[1] = 0.1f; });
+  refuses([](QuantizedMatrix& q) { q.scale[1] = INFINITY; });
+  refuses([](QuantizedMatrix& q) { q.scale.pop_back(); });
+  refuses([](QuantizedMatrix& q) { q.zero[0] = 0.5f; });
+  refuses([](QuantizedMatrix& q) { q.zero[0] = 256; });
+  refuses([](QuantizedMatrix& q) { q.zero.clear(); });
+  refuses([](QuantizedMatrix& q) { q.offset.push_back(1); });
+  refuses([](QuantizedMatrix& q) { q.levels.push_back(1); });
+  refuses([](QuantizedMatrix& q) { q.scheme.group = 4; });
+  refuses([](QuantizedMatrix& q) { q.scheme.bits = 0; });
+  refuses([](QuantizedMatrix& q) { q.rows = 0; });
 }
 
 }  // namespace

@@ -1,0 +1,162 @@
+// The law of methods, over the table: the loss is not above nearest rounding on the same grid, a
+// diagonal second moment gives nearest, and codes do not depend on threads.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "base/error.h"
+#include "quant/method.h"
+#include "support/matrices.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kRows = 150, kCols = 96;
+
+/// H of correlated inputs: a few strong directions and noise. @return [cols, cols].
+SecondMoment correlated_moment(bool diagonal) {
+  const int64_t factors = 12;
+  const std::vector<float> f = testing::normal_numbers(factors * kCols, 1.0, "factors");
+  SecondMoment moment{.cols = kCols, .tokens = 1000, .h = {}};
+  moment.h.assign(kCols * kCols, 0.0);
+  for (int64_t i = 0; i < kCols; ++i) {
+    for (int64_t j = 0; j < kCols; ++j) {
+      double sum = i == j ? 0.1 : 0;
+      for (int64_t k = 0; k < factors && (!diagonal || i == j); ++k) {
+        sum += static_cast<double>(f[static_cast<size_t>(k * kCols + i)]) *
+               f[static_cast<size_t>(k * kCols + j)] / static_cast<double>(k + 1);
+      }
+      moment.h[static_cast<size_t>(i * kCols + j)] = sum;
+    }
+  }
+  return moment;
+}
+
+struct Case {
+  std::string method;
+  int bits;
+  int64_t group;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const Method& method : all_methods()) {
+    const Grid& grid = find_grid(method.grid);
+    for (int bits = grid.min_bits; bits <= grid.max_bits; ++bits) {
+      all.push_back({std::string(method.name), bits, 0});
+      if (grid.groups) all.push_back({std::string(method.name), bits, 32});
+    }
+  }
+  return all;
+}
+
+class MethodLaw : public ::testing::TestWithParam<Case> {
+ protected:
+  static Solution run(const MethodRequest& request, const SecondMoment* moment, int threads = 1) {
+    static const std::vector<float> kWeight =
+        testing::normal_numbers(kRows * kCols, 0.02, "weight");
+    ThreadPool pool(threads, false);
+    return solve(choose_method(request),
+                 {.weight = {kWeight.data(), kRows, kCols},
+                  .moment = moment,
+                  .seed = 1,
+                  .input_name = "in",
+                  .matrix_name = "w"},
+                 {.pool = pool});
+  }
+  static MethodRequest request() {
+    return {.method = GetParam().method, .bits = GetParam().bits, .group = GetParam().group};
+  }
+  static MethodRequest nearest() {
+    MethodRequest r = request();
+    r.rounding = "nearest";
+    return r;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Table, MethodLaw, ::testing::ValuesIn(cases()), [](const auto& param) {
+  return fmt::format("{}_b{}_g{}", param.param.method, param.param.bits, param.param.group);
+});
+
+TEST_P(MethodLaw, LossIsNotAboveNearestOnTheSameGrid) {
+  const SecondMoment moment = correlated_moment(false);
+  const double loss = run(request(), &moment).proxy_loss;
+  EXPECT_LE(loss, run(nearest(), &moment).proxy_loss * (1 + 1e-9));
+  EXPECT_GT(loss, 0);
+}
+
+TEST_P(MethodLaw, DiagonalMomentGivesNearest) {
+  const SecondMoment moment = correlated_moment(true);
+  EXPECT_EQ(run(request(), &moment).q.codes, run(nearest(), &moment).q.codes);
+}
+
+TEST_P(MethodLaw, CodesDoNotDependOnThreads) {
+  const SecondMoment moment = correlated_moment(false);
+  const Solution one = run(request(), &moment, 1);
+  for (int threads : {2, 3}) {
+    const Solution many = run(request(), &moment, threads);
+    EXPECT_TRUE(one.q == many.q) << threads;
+    EXPECT_EQ(one.proxy_loss, many.proxy_loss) << threads;
+  }
+}
+
+TEST_P(MethodLaw, SchemeIsKnownBeforeRounding) {
+  const MethodChoice choice = choose_method(request());
+  Scheme scheme = run(request(), nullptr).q.scheme;
+  const Scheme before = scheme_for(choice, kRows, kCols);
+  scheme.level_exponent = before.level_exponent;
+  EXPECT_TRUE(scheme == before);
+}
+
+TEST_P(MethodLaw, WithoutAMomentTheLossIsTheRelativeSquaredError) {
+  if (find_rounding(find_method(GetParam().method).rounding).needs_moment) {
+    EXPECT_THROW(run(request(), nullptr), Error);
+    return;
+  }
+  const Solution s = run(request(), nullptr);
+  const std::vector<float> weight = testing::normal_numbers(kRows * kCols, 0.02, "weight");
+  std::vector<float> restored(weight.size());
+  restore(s.q, {restored.data(), kRows, kCols});
+  double error = 0, energy = 0;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    error += std::pow(static_cast<double>(restored[i]) - weight[i], 2);
+    energy += std::pow(static_cast<double>(weight[i]), 2);
+  }
+  EXPECT_NEAR(s.proxy_loss, error / energy, 1e-12);
+}
+
+TEST_P(MethodLaw, ZeroRowsStayZeroAndTinyRowsStaySmall) {
+  std::vector<float> weight = testing::normal_numbers(4 * kCols, 0.02, "zero rows");
+  for (int64_t c = 0; c < kCols; ++c) {
+    weight[static_cast<size_t>(kCols + c)] = 0;
+    weight[static_cast<size_t>(2 * kCols + c)] *= 1e-7f;  // its scale is no normal binary16
+  }
+  ThreadPool pool(1, false);
+  const Solution s =
+      solve(choose_method(request()), {.weight = {weight.data(), 4, kCols}}, {.pool = pool});
+  std::vector<float> restored(weight.size());
+  restore(s.q, {restored.data(), 4, kCols});
+  for (int64_t c = 0; c < kCols; ++c) {
+    EXPECT_EQ(restored[static_cast<size_t>(kCols + c)], 0.0f) << c;
+    EXPECT_LE(std::fabs(restored[static_cast<size_t>(2 * kCols + c)]), 0x1p-23f) << c;
+  }
+}
+
+TEST_P(MethodLaw, RefusesWeightsItCannotHold) {
+  ThreadPool pool(1, false);
+  for (float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                    std::numeric_limits<float>::quiet_NaN(), 1e30f}) {
+    std::vector<float> weight(3 * kCols, 0.5f);
+    weight[2 * kCols + 7] = bad;
+    try {
+      solve(choose_method(request()), {.weight = {weight.data(), 3, kCols}, .matrix_name = "w"},
+            {.pool = pool});
+      FAIL() << bad;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+      EXPECT_NE(std::string(error.what()).find("row 2"), std::string::npos) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace twofold
