@@ -8,24 +8,37 @@
 namespace twofold {
 namespace {
 
-void write_codes(const QuantizedMatrix& q, const R16Layout& layout, int64_t block_index,
-                 std::byte* block) {
-  const int64_t row_begin = block_index * kBlockRows;
-  const int64_t rows = std::min(kBlockRows, q.rows - row_begin);
-  for (int64_t g = 0; g < layout.groups; ++g) {
-    std::byte* lines = block + g * layout.group_bytes;
-    for (int64_t r = 0; r < rows; ++r) {
-      const uint16_t* codes = q.codes.data() + (row_begin + r) * q.cols + g * layout.group;
-      for (int i = 0; i < layout.code.fields; ++i) {
-        const R16Field& field = layout.code.field[static_cast<size_t>(i)];
-        const unsigned mask = (1u << field.width) - 1;
-        for (int64_t c = 0; c < layout.group_cols(g); ++c) {
-          const R16Place place = r16_place(layout.code, field, r, c);
-          const unsigned bits = (static_cast<unsigned>(codes[c]) >> field.shift) & mask;
-          lines[place.byte] |= static_cast<std::byte>(bits << place.shift);
-        }
+/// The lane of one row on one line of a field. @param codes [n] of the line's span, n <= span.
+uint32_t lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
+  const uint32_t mask = (1u << field.width) - 1;
+  uint32_t lane = 0;
+  for (int64_t k = 0; k < n; ++k) {
+    const int64_t at = 8 * (k % 4) + k / 4 * field.width;
+    lane |= ((static_cast<uint32_t>(codes[k]) >> field.shift) & mask) << at;
+  }
+  return lane;
+}
+
+/// The code lines of one row's group. @param codes [cols].  @param lines of the group, at the row.
+void write_group(const R16Code& code, const uint16_t* codes, int64_t cols, std::byte* lines) {
+  for (int64_t begin = 0; begin < cols; begin += code.step) {
+    for (int i = 0; i < code.fields; ++i) {
+      const R16Field& field = code.field[static_cast<size_t>(i)];
+      std::byte* line = lines + field.first * kLineBytes;
+      const int64_t end = std::min(cols, begin + code.step);
+      for (int64_t c = begin; c < end; c += field.span) {
+        store(line, lane_of(field, codes + c, std::min(field.span, end - c)));
+        line += kLineBytes;
       }
     }
+    lines += code.step_lines * kLineBytes;
+  }
+}
+
+void write_codes(const QuantizedMatrix& q, const R16Layout& layout, int64_t row, std::byte* block) {
+  for (int64_t g = 0; g < layout.groups; ++g) {
+    write_group(layout.code, q.codes.data() + row * q.cols + g * layout.group, layout.group_cols(g),
+                block + g * layout.group_bytes + row % kBlockRows * 4);
   }
 }
 
@@ -144,9 +157,11 @@ void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byt
   std::memset(out.data(), 0, out.size());
   for (int64_t b = 0; b < layout.blocks; ++b) {
     std::byte* block = out.data() + b * layout.block_bytes;
-    write_codes(q, layout, b, block);
     const int64_t end = std::min(q.rows, (b + 1) * kBlockRows);
-    for (int64_t row = b * kBlockRows; row < end; ++row) write_parameters(q, layout, row, block);
+    for (int64_t row = b * kBlockRows; row < end; ++row) {
+      write_codes(q, layout, row, block);
+      write_parameters(q, layout, row, block);
+    }
   }
   if (layout.tail_bytes != 0) write_tail(q, layout, out.data() + layout.tail_at);
 }

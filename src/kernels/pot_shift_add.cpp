@@ -34,6 +34,22 @@ std::vector<Shift> shifts_of(const QuantizedMatrix& q) {
   return shifts;
 }
 
+/// Refuses activations with which some row could reach 2^63.
+void check_headroom(const std::vector<Shift>& shifts, std::span<const int64_t> fixed) {
+  int top = 0;
+  for (const Shift& shift : shifts) top = std::max(top, shift.exponent);
+  uint64_t sum = 0;
+  for (int64_t x : fixed) {
+    const uint64_t magnitude = x < 0 ? 0 - static_cast<uint64_t>(x) : static_cast<uint64_t>(x);
+    const uint64_t limit = (uint64_t{1} << (63 - top)) - 1;
+    if (magnitude > limit - sum) {
+      fail(ErrorCode::kInvalidArgument, "shift-and-add",
+           "activations times 2^{} overflow 64 bits: use fewer fraction bits", top);
+    }
+    sum += magnitude;
+  }
+}
+
 }  // namespace
 
 std::vector<int64_t> to_fixed_point(std::span<const float> x, int fraction_bits) {
@@ -54,9 +70,10 @@ std::vector<int64_t> pot_shift_add(const QuantizedMatrix& q, std::span<const int
     fail(ErrorCode::kInvalidArgument, "shift-and-add", "expected {} activations, found {}", q.cols,
          fixed.size());
   }
+  check_headroom(shifts, fixed);
   std::vector<int64_t> sums(static_cast<size_t>(q.rows));
   for (int64_t r = 0; r < q.rows; ++r) {
-    uint64_t sum = 0;  // modulo 2^64, which the bound in the header makes exact
+    uint64_t sum = 0;  // modulo 2^64: exact, for no partial sum reaches 2^63
     for (int64_t c = 0; c < q.cols; ++c) {
       const size_t table = static_cast<size_t>(q.parameter_index(q.scheme.table_sharing, r, c));
       const size_t code = q.codes[static_cast<size_t>(r * q.cols + c)];
