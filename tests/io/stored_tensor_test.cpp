@@ -300,6 +300,24 @@ TEST(RowSources, UndoTheRopePermutation) {
   });
 }
 
+TEST(RowSources, DenseRowsCanBeReadInPlace) {
+  for (const StoredType& type : decodable_types()) {
+    const Stored stored = random_matrix(type, 12, 2 * type.block_elements);
+    const auto source = make_row_source(stored.tensor, {.row_begin = 4, .row_count = 8});
+    ASSERT_EQ(source->dense() != nullptr, type.dtype.has_value()) << type.name;
+    EXPECT_EQ(make_row_source(stored.tensor, {.transposed = true})->dense(), nullptr);
+    EXPECT_EQ(make_row_source(stored.tensor, {.rope_permuted_heads = 2})->dense(), nullptr);
+    if (!type.dtype) continue;
+    EXPECT_EQ(source->dense()->dtype, *type.dtype);
+    EXPECT_EQ(source->dense()->stride, 2);
+    EXPECT_EQ(source->dense()->data, stored.tensor.bytes.data() + 4 * 2 * type.block_bytes);
+    StoredTensor unaligned = stored.tensor;
+    unaligned.shape = {11, 2};
+    unaligned.bytes = unaligned.bytes.subspan(1, static_cast<size_t>(22 * type.block_bytes));
+    EXPECT_EQ(make_row_source(unaligned)->dense(), nullptr) << type.name;
+  }
+}
+
 TEST(RowSources, RefuseWrongShapes) {
   const Stored stored = random_matrix(stored_type_of(DType::kF32), 6, 4);
   const auto refused = [&](const WeightView& view) {
