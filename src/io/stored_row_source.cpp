@@ -128,8 +128,9 @@ std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const Wei
   const int64_t stored_rows = tensor.shape[view.transposed ? 1 : 0];
   const int64_t row_count = view.row_count < 0 ? stored_rows - view.row_begin : view.row_count;
   if (view.row_begin < 0 || row_count < 0 || view.row_begin > stored_rows - row_count) {
-    fail(ErrorCode::kCorruptFile, tensor.where(), "expected at least {} outputs, found shape {}",
-         view.row_begin + std::max<int64_t>(row_count, 0), shape_text(tensor.shape));
+    fail(ErrorCode::kCorruptFile, tensor.where(),
+         "expected a matrix with {} outputs from number {} on, found shape {}", row_count,
+         view.row_begin, shape_text(tensor.shape));
   }
   if (view.transposed) {
     TWOFOLD_ASSERT(view.rope_permuted_heads == 0 && tensor.type->block_elements <= 256);
