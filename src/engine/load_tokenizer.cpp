@@ -40,10 +40,14 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
   v.bos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.bos_token_id", -1));
   v.eos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.eos_token_id", -1));
   v.unk_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.unknown_token_id", -1));
-  // llama.cpp's defaults: SentencePiece vocabularies add BOS and a space, byte-level ones neither.
+  // llama.cpp's default: SentencePiece vocabularies add a space, byte-level ones do not.
   const bool sentencepiece = !g.has("tokenizer.ggml.merges");
-  v.add_bos = g.get_bool("tokenizer.ggml.add_bos_token", sentencepiece);
-  v.add_eos = g.get_bool("tokenizer.ggml.add_eos_token", false);
+  if (g.has("tokenizer.ggml.add_bos_token")) {
+    v.add_bos = g.get_bool("tokenizer.ggml.add_bos_token", false);
+  }
+  if (g.has("tokenizer.ggml.add_eos_token")) {
+    v.add_eos = g.get_bool("tokenizer.ggml.add_eos_token", false);
+  }
   v.add_space_prefix = g.get_bool("tokenizer.ggml.add_space_prefix", sentencepiece);
   return make_tokenizer_from_gguf(v, g.path);
 }

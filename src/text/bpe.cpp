@@ -83,8 +83,9 @@ bool Bpe::append_fallback_bytes(std::string_view character, std::vector<int32_t>
 void Bpe::append_leaves(std::string_view piece, std::vector<int32_t>& symbols) const {
   const std::string& prefix = options_.continuing_subword_prefix;
   const std::string& suffix = options_.end_of_word_suffix;
-  bool unknown =
-      false;  // an unknown character whose token is still to be put, as the original does
+  // An unknown character whose token is still to be put: before the next known one, as the
+  // original does.
+  bool unknown = false;
   const auto put_unknown = [&] {
     if (unknown && unk_id_ >= 0) symbols.push_back(unk_id_);
     unknown = false;

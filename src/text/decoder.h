@@ -47,9 +47,9 @@ struct SentencePieceDecoding {
     kFirst,  // one space symbol at the start of the sequence
     kEvery,  // one of every token until there is text
   } strip = Strip::kFirst;
-  bool byte_tokens = false;                                  // <0x00> to <0xFF> are bytes
-  std::map<std::string, std::string, std::less<>> surfaces;  // tokens that read otherwise
-  std::string restart;  // after this token the text starts anew; empty: none
+  bool byte_tokens = false;                                       // <0x00> to <0xFF> are bytes
+  std::map<std::string, std::string, std::less<>> surfaces = {};  // tokens that read otherwise
+  std::string restart = {};  // after this token the text starts anew; empty: none
 };
 std::unique_ptr<Decoder> make_sentencepiece_decoder(SentencePieceDecoding options);
 

@@ -52,6 +52,12 @@ class JsonNode {
   std::string where_;
 };
 
+/// Adds one name to a list for a message.
+inline void append_name(std::string& names, std::string_view name) {
+  if (!names.empty()) names += ", ";
+  names += name;
+}
+
 /// One member of a registry: a "type" of the file and what makes it.
 template <class T>
 struct JsonKind {
@@ -67,7 +73,7 @@ std::unique_ptr<T> make_kind(const JsonKind<T> (&kinds)[N], const JsonNode& node
   std::string known;
   for (const JsonKind<T>& kind : kinds) {
     if (kind.name == type) return kind.make(node);
-    known += (known.empty() ? "" : ", ") + std::string(kind.name);
+    append_name(known, kind.name);
   }
   node.child("type").unsupported("'" + type + "' is not one of: " + known);
 }

@@ -92,7 +92,7 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_llama2c(std::string_view file, in
   parts.normalizer = sentencepiece_normalizer(space, true);
   parts.decoder = sentencepiece_decoder_json(space, true, true);
   parts.own_decoder = make_sentencepiece_decoder(
-      {.space = space, .byte_tokens = true, .surfaces = {}, .restart = pieces[kBosId].text});
+      {.space = space, .byte_tokens = true, .restart = pieces[kBosId].text});
   parts.bos_id = kBosId;
   parts.eos_id = kEosId;
   parts.add_bos = true;

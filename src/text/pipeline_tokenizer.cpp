@@ -106,7 +106,8 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts, std::string_view wher
   byte_level_ = (normalizer_ && normalizer_->is_byte_level()) ||
                 (pre_tokenizer_ && pre_tokenizer_->is_byte_level());
   check_added();
-  added_ = AddedTokens(std::move(parts_.added), normalizer_.get());
+  added_ =
+      AddedTokens(std::move(parts_.added), parts_.normalize_added ? normalizer_.get() : nullptr);
   vocab_size_ = model().vocabulary().size();
   for (const AddedToken& token : added_.tokens()) {
     vocab_size_ = std::max<int64_t>(vocab_size_, token.id + 1);
@@ -339,13 +340,6 @@ std::string PipelineTokenizer::to_json() const {
 
 std::unique_ptr<Tokenizer> build_tokenizer(TokenizerParts parts, std::string_view where) {
   return std::make_unique<PipelineTokenizer>(std::move(parts), where);
-}
-
-int32_t checked_token_id(int64_t id, size_t tokens, std::string_view where) {
-  if (id < 0 || id > max_token_id(tokens)) {
-    fail(ErrorCode::kCorruptFile, where, "token id {} is out of range for {} tokens", id, tokens);
-  }
-  return static_cast<int32_t>(id);
 }
 
 }  // namespace twofold

@@ -21,6 +21,7 @@ struct TokenizerParts {
   Json normalizer, pre_tokenizer, post_processor, decoder;
   std::unique_ptr<TokenModel> model;
   std::vector<AddedToken> added;
+  bool normalize_added = true;           // their own text before it is looked for in the text
   std::unique_ptr<Decoder> own_decoder;  // in place of `decoder`, which is then only for export
   int32_t bos_id = -1, eos_id = -1;
   std::optional<bool> add_bos, add_eos;  // override the post-processor
@@ -29,9 +30,5 @@ struct TokenizerParts {
 
 /// @throws Error(kCorruptFile | kUnsupported) naming `where` and the field.
 std::unique_ptr<Tokenizer> build_tokenizer(TokenizerParts parts, std::string_view where);
-
-/// Highest id that a token of a source with `tokens` tokens may have, given an id of its file.
-/// @throws Error(kCorruptFile) naming `where`.
-int32_t checked_token_id(int64_t id, size_t tokens, std::string_view where);
 
 }  // namespace twofold

@@ -7,9 +7,6 @@
 
 namespace twofold {
 
-const std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 namespace {
 
 using PreTokenizerPtr = std::unique_ptr<PreTokenizer>;
@@ -30,7 +27,7 @@ Behavior get_behavior(const JsonNode& node) {
   std::string known;
   for (const auto& row : kBehaviors) {
     if (row.name == name) return row.behavior;
-    known += (known.empty() ? "" : ", ") + std::string(row.name);
+    append_name(known, row.name);
   }
   node.child("behavior").unsupported("'" + name + "' is not one of: " + known);
 }

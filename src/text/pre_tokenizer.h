@@ -36,6 +36,7 @@ class PreTokenizer {
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const JsonNode& node);
 
 /// GPT-2's pattern, as `ByteLevel` with use_regex applies it.
-extern const std::string_view kGpt2Pattern;
+inline constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 }  // namespace twofold

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -104,8 +105,8 @@ struct GgufVocabulary {
   std::vector<int64_t> token_types;  // 1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6 byte
   std::vector<std::string> merges;   // gpt2
   int32_t bos_id = -1, eos_id = -1, unk_id = -1;
-  bool add_bos = false, add_eos = false;
-  bool add_space_prefix = true;  // llama
+  std::optional<bool> add_bos, add_eos;  // absent: as llama.cpp has it for this kind
+  bool add_space_prefix = true;          // llama
 };
 std::unique_ptr<Tokenizer> make_tokenizer_from_gguf(const GgufVocabulary& vocabulary,
                                                     std::string_view where);

@@ -1,7 +1,8 @@
 // Reads Hugging Face's tokenizer.json.
+#include "text/tokenizer_json.h"
+
 #include "text/bpe.h"
 #include "text/pipeline_tokenizer.h"
-#include "text/tokenizer_config.h"
 #include "text/word_level.h"
 
 namespace twofold {
@@ -130,11 +131,8 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& node, const Vocabulary
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_tokenizer_from_json(std::string_view tokenizer_json,
-                                                    std::string_view tokenizer_config,
-                                                    std::string_view where) {
-  const TokenizerConfig config = read_tokenizer_config(tokenizer_config, where);
-  const Json json = parse_json(tokenizer_json, where);
+std::unique_ptr<Tokenizer> build_from_json(const Json& json, const TokenizerConfig& config,
+                                           std::string_view where) {
   const JsonNode node(json, "", where);
   node.expect_keys({"version", "truncation", "padding", "added_tokens", "normalizer",
                     "pre_tokenizer", "post_processor", "decoder", "model"});
@@ -162,6 +160,13 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_json(std::string_view tokenizer_j
   parts.add_bos = config.add_bos_token;
   parts.add_eos = config.add_eos_token;
   return build_tokenizer(std::move(parts), where);
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer_from_json(std::string_view tokenizer_json,
+                                                    std::string_view tokenizer_config,
+                                                    std::string_view where) {
+  const TokenizerConfig config = read_tokenizer_config(tokenizer_config, where);
+  return build_from_json(parse_json(tokenizer_json, where), config, where);
 }
 
 }  // namespace twofold

@@ -1,55 +1,35 @@
 // Published vectors: ids of other programs for the same text.
 #include <gtest/gtest.h>
 
-#include <cstring>
-#include <sstream>
-
-#include "support/paths.h"
-#include "text/tokenizer.h"
+#include "text/tokenizer_files.h"
 
 namespace twofold {
 namespace {
 
-using testing::read_file;
-using testing::source_dir;
-using testing::test_data;
+using namespace testing;  // NOLINT: the helpers of the test data
 
-std::vector<int32_t> read_uint16(const std::filesystem::path& path) {
-  const std::string bytes = read_file(path);
-  std::vector<int32_t> ids(bytes.size() / 2);
-  for (size_t i = 0; i < ids.size(); ++i) {
-    uint16_t id;
-    std::memcpy(&id, bytes.data() + 2 * i, 2);
-    ids[i] = id;
-  }
-  return ids;
-}
-
-std::unique_ptr<Tokenizer> gpt2() {
-  const auto path = test_data("tokenizers/gpt2/tokenizer.json");
-  return make_tokenizer_from_json(read_file(path), "", path.string());
+std::string tiny_shakespeare() {
+  return read_file(source_dir() / "models/shakespeare-char/input.txt");
 }
 
 // nanoGPT's prepare.py: the first 90 % of the characters, then the rest.
 TEST(Gpt2Tokenizer, GivesTheIdsOfNanoGptForTinyShakespeare) {
-  const auto tokenizer = gpt2();
-  const std::string text = read_file(source_dir() / "models/shakespeare-char/input.txt");
+  const std::string text = tiny_shakespeare();
   ASSERT_EQ(text.size(), 1115394u);
   const size_t cut = text.size() * 9 / 10;
-  const auto train = tokenizer->encode(std::string_view(text).substr(0, cut));
-  const auto val = tokenizer->encode(std::string_view(text).substr(cut));
+  const auto train = gpt2().encode(std::string_view(text).substr(0, cut));
+  const auto val = gpt2().encode(std::string_view(text).substr(cut));
   EXPECT_EQ(train, read_uint16(test_data("tokenizers/gpt2/tinyshakespeare-gpt2-train.bin")));
   EXPECT_EQ(val, read_uint16(test_data("tokenizers/gpt2/tinyshakespeare-gpt2-val.bin")));
-  EXPECT_EQ(tokenizer->decode(val), text.substr(cut));
+  EXPECT_EQ(gpt2().decode(val), text.substr(cut));
 }
 
 TEST(Gpt2Tokenizer, CountsTheTokensOfWikiTextAsPublished) {
-  const auto tokenizer = gpt2();
   const std::string text = read_file(test_data("text/wiki.test.raw"));
   ASSERT_EQ(text.size(), 1290590u);
-  const auto ids = tokenizer->encode(text);
+  const auto ids = gpt2().encode(text);
   EXPECT_EQ(ids.size(), 286221u);
-  EXPECT_EQ(tokenizer->decode(ids), text);
+  EXPECT_EQ(gpt2().decode(ids), text);
 }
 
 TEST(CharacterTokenizer, GivesOneIdForEachCharacter) {
@@ -57,7 +37,7 @@ TEST(CharacterTokenizer, GivesOneIdForEachCharacter) {
   const auto tokenizer =
       make_tokenizer_from_json(read_file(folder / "tokenizer.json"),
                                read_file(folder / "tokenizer_config.json"), folder.string());
-  const std::string text = read_file(source_dir() / "models/shakespeare-char/input.txt");
+  const std::string text = tiny_shakespeare();
   const auto ids = tokenizer->encode(text);
   ASSERT_EQ(ids.size(), text.size());
   for (size_t i = 0; i < text.size(); i += 997) {
@@ -69,20 +49,95 @@ TEST(CharacterTokenizer, GivesOneIdForEachCharacter) {
 }
 
 TEST(Llama2cTokenizer, DecodesThePublishedStory) {
+  const auto tokenizer = stories();
   const auto folder = source_dir() / "models" / "stories260k";
-  const auto tokenizer =
-      make_tokenizer_from_llama2c(read_file(folder / "tok512.bin"), 512, "tok512.bin");
-  std::vector<int32_t> ids;
-  std::istringstream numbers(read_file(folder / "expected-greedy-200.ids"));
-  for (int32_t id; numbers >> id;) ids.push_back(id);
+  const auto ids = read_numbers(read_file(folder / "expected-greedy-200.ids"));
   ASSERT_EQ(ids.size(), 201u);
   const std::string text = read_file(folder / "expected-greedy-200.txt");
   EXPECT_EQ(tokenizer->decode(ids, true), text);
-  ids.erase(ids.begin());
   // Not the ids: a model need not choose the tokens that the text is encoded to.
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text);
   EXPECT_TRUE(tokenizer->adds_bos());
   EXPECT_EQ(tokenizer->encode("", {.add_special = true}), std::vector<int32_t>{1});
+}
+
+/// Vectors of llama.cpp: texts separated by a line, and a line of ids for each.
+void expect_vectors(const Tokenizer& tokenizer, const std::filesystem::path& gguf) {
+  const std::string separator = "\n__ggml_vocab_test__\n";
+  const std::string texts = read_file(gguf.string() + ".inp");
+  std::istringstream lines(read_file(gguf.string() + ".out"));
+  size_t begin = 0;
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const size_t end = texts.find(separator, begin);
+    const std::string text = texts.substr(begin, end - begin);
+    begin = end == std::string::npos ? texts.size() : end + separator.size();
+    const auto ids = tokenizer.encode(text);
+    EXPECT_EQ(ids, read_numbers(line)) << "text " << count << ": " << text;
+    EXPECT_EQ(tokenizer.decode(ids), text) << "text " << count;
+  }
+  EXPECT_EQ(count, 46);
+  // The last text is empty and has no line.
+  EXPECT_EQ(begin, texts.size());
+  EXPECT_TRUE(tokenizer.encode("").empty());
+}
+
+class GgufVectors : public ::testing::TestWithParam<const char*> {};
+TEST_P(GgufVectors, AreEqualIdForId) {
+  const auto path = test_data("tokenizers/oracle-vectors/" + std::string(GetParam()));
+  const auto tokenizer = make_tokenizer_from_gguf(gguf_vocabulary(path), path.string());
+  expect_vectors(*tokenizer, path);
+  // And what import writes gives the same.
+  expect_vectors(*make_tokenizer_from_json(tokenizer_to_json(*tokenizer), "", "exported"), path);
+}
+INSTANTIATE_TEST_SUITE_P(InTheRepository, GgufVectors,
+                         ::testing::Values("ggml-vocab-gpt-2.gguf", "ggml-vocab-mpt.gguf"),
+                         [](const auto& which) { return which.index == 0 ? "Gpt2" : "Mpt"; });
+
+TEST(Gpt2Tokenizer, GivesTheVectorsOfLlamaCpp) {
+  expect_vectors(gpt2(), test_data("tokenizers/oracle-vectors/ggml-vocab-gpt-2.gguf"));
+}
+
+#define OUTSIDE_OR_SKIP(variable, name)     \
+  const auto variable = outside_data(name); \
+  if (!variable) GTEST_SKIP() << "needs " << name << " below TWOFOLD_DATA (licence)"
+
+TEST(LlamaTokenizer, GivesTheVectorsOfLlamaCppFromEachOfItsFiles) {
+  OUTSIDE_OR_SKIP(gguf, "tokenizers/oracle-vectors/ggml-vocab-llama-spm.gguf");
+  OUTSIDE_OR_SKIP(model, "tokenizers/llama2/tokenizer.model");
+  OUTSIDE_OR_SKIP(json, "tokenizers/llama2/tokenizer.json");
+  const auto from_gguf = make_tokenizer_from_gguf(gguf_vocabulary(*gguf), "gguf");
+  expect_vectors(*from_gguf, *gguf);
+  expect_vectors(*make_tokenizer_from_sentencepiece(read_file(*model), "model"), *gguf);
+  expect_vectors(*make_tokenizer_from_json(read_file(*json), "", "json"), *gguf);
+  expect_vectors(*make_tokenizer_from_json(tokenizer_to_json(*from_gguf), "", "exported"), *gguf);
+  EXPECT_EQ(from_gguf->bos_id(), 1);
+  EXPECT_TRUE(from_gguf->adds_bos());
+}
+
+TEST(OptTokenizer, PutsItsBosFirstAndMergesAsGpt2) {
+  OUTSIDE_OR_SKIP(vocab, "tokenizers/opt/vocab.json");
+  OUTSIDE_OR_SKIP(merges, "tokenizers/opt/merges.txt");
+  OUTSIDE_OR_SKIP(config, "tokenizers/opt/tokenizer_config.json");
+  const auto opt = make_tokenizer_from_vocab_merges(read_file(*vocab), read_file(*merges),
+                                                    read_file(*config), vocab->string());
+  EXPECT_EQ(opt->bos_id(), 2);
+  EXPECT_TRUE(opt->adds_bos());
+  const std::string text = read_file(test_data("text/wiki.test.raw")).substr(0, 100000);
+  const auto ids = opt->encode(text);
+  const auto of_gpt2 = gpt2().encode(text);
+  ASSERT_EQ(ids.size(), of_gpt2.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    EXPECT_EQ(opt->token_text(ids[i]), gpt2().token_text(of_gpt2[i]));
+  }
+  EXPECT_EQ(opt->decode(ids), text);
+  EXPECT_EQ(opt->encode("Hello world", {.add_special = true}),
+            (std::vector<int32_t>{2, 31414, 232}));
+}
+
+TEST(Gpt2Tokenizer, CountsTheTokensOfPennTreebankAsPublished) {
+  OUTSIDE_OR_SKIP(text, "text/ptb/ptb.test.txt");
+  EXPECT_EQ(gpt2().encode(read_file(*text)).size(), 105243u);
 }
 
 }  // namespace
