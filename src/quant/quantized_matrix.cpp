@@ -1,5 +1,6 @@
 #include "quant/quantized_matrix.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 
@@ -154,18 +155,26 @@ void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
   const bool stored_zero = affine && zero_is_stored(scheme.zero);
   const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
   const float power = std::ldexp(1.0f, scheme.level_exponent);
+  const int64_t group = scheme.group > 0 ? scheme.group : q.cols;
   for (int64_t r = 0; r < q.rows; ++r) {
-    for (int64_t c = 0; c < q.cols; ++c) {
-      const size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, c));
-      const size_t code = q.codes[static_cast<size_t>(r * q.cols + c)];
+    const uint16_t* codes = q.codes.data() + r * q.cols;
+    for (int64_t begin = 0; begin < q.cols; begin += group) {
+      const int64_t end = std::min(q.cols, begin + group);
+      const size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, begin));
+      const float scale = q.scale[set];
       if (affine) {
         const float zero = stored_zero ? q.zero[set] : fixed;
-        out.at(r, c) = q.scale[set] * (static_cast<float>(code) - zero);
+        for (int64_t c = begin; c < end; ++c) {
+          out.at(r, c) = scale * (static_cast<float>(codes[c]) - zero);
+        }
         continue;
       }
-      const size_t table = static_cast<size_t>(q.parameter_index(scheme.table_sharing, r, c));
-      const float product = q.scale[set] * (q.levels[(table << scheme.bits) + code] * power);
-      out.at(r, c) = scheme.has_offset ? product + q.offset[set] : product;
+      const size_t table = static_cast<size_t>(q.parameter_index(scheme.table_sharing, r, begin));
+      const float* levels = q.levels.data() + (table << scheme.bits);
+      for (int64_t c = begin; c < end; ++c) {
+        const float product = scale * (levels[codes[c]] * power);
+        out.at(r, c) = scheme.has_offset ? product + q.offset[set] : product;
+      }
     }
   }
 }

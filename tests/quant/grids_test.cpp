@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "quant/method.h"
+#include "quant/round_half_even.h"
 #include "support/matrices.h"
 
 namespace twofold {
@@ -34,6 +35,18 @@ std::vector<float> pot_of_integers(std::string rounding) {
        .params = {{"range", "-256,256"}, {"eps", "1"}, {"exponent-rounding", std::move(rounding)}}},
       {integers.data(), 1, 181});
   return values_of(s.q);
+}
+
+TEST(RoundHalfEven, EqualsNearbyint) {
+  for (float x : {0.0f, -0.0f, 0.5f, -0.5f, 1.5f, 2.5f, -2.5f, 0.49999997f, 0x1p22f + 0.5f,
+                  0x1p22f + 1.5f, 0x1p23f - 0.5f, 0x1p23f + 1, 1e30f, -1e30f, 1e-40f}) {
+    EXPECT_EQ(std::bit_cast<uint32_t>(round_half_even(x)),
+              std::bit_cast<uint32_t>(std::nearbyint(x)))
+        << x;
+  }
+  for (float x : testing::normal_numbers(10000, 1e4, "round")) {
+    EXPECT_EQ(round_half_even(x), std::nearbyint(x));
+  }
 }
 
 TEST(PotGrid, MapsIntegersToTheNearestExponent) {

@@ -28,13 +28,16 @@ struct ApotRule {
   std::vector<float> levels;
   float divisor = 1;
   int top_exponent = 0;
-  std::vector<float> thresholds;  // midpoints of consecutive magnitudes
+  // [2 divisor + 1] index of the magnitude nearest to x, at ceil(2x): midpoints are half integers.
+  std::vector<uint16_t> nearest;
   uint16_t sign_bit = 0;
 
   /// Nearest level; a tie goes to the smaller magnitude.
   uint16_t encode(float x) const {
-    const auto it = std::lower_bound(thresholds.begin(), thresholds.end(), std::fabs(x));
-    const auto index = static_cast<uint16_t>(it - thresholds.begin());
+    const float doubled = std::min(2 * std::fabs(x), 2 * divisor);
+    const int floor = static_cast<int>(doubled);
+    const int ceil = floor + (static_cast<float>(floor) < doubled ? 1 : 0);
+    const uint16_t index = nearest[static_cast<size_t>(ceil)];
     return index != 0 && std::signbit(x) ? static_cast<uint16_t>(index | sign_bit) : index;
   }
 };
@@ -56,10 +59,14 @@ ApotRule rule_of(int bits) {
   for (float magnitude : magnitudes) {
     rule.levels[code] = magnitude;
     rule.levels[code | rule.sign_bit] = -magnitude;
-    if (code != 0) rule.thresholds.push_back((last + magnitude) / 2);
+    // Twice the midpoint below this magnitude: up to there the one before is nearest.
+    while (code != 0 && static_cast<float>(rule.nearest.size()) <= last + magnitude) {
+      rule.nearest.push_back(static_cast<uint16_t>(code - 1));
+    }
     last = magnitude;
     ++code;
   }
+  rule.nearest.resize(static_cast<size_t>(2 * last) + 1, static_cast<uint16_t>(code - 1));
   rule.levels[rule.sign_bit] = 0;  // not minus zero
   rule.divisor = last;
   rule.top_exponent = std::ilogb(last);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "quant/grids/members.h"
 #include "quant/grids/table_grid.h"
+#include "quant/round_half_even.h"
 
 namespace twofold {
 namespace {
@@ -49,7 +50,7 @@ struct PotRule {
   bool has_zero = true;
 
   uint16_t encode(float x) const {
-    if (two_step) x = std::clamp(std::nearbyint(x), lo, hi);
+    if (two_step) x = std::clamp(round_half_even(x), lo, hi);
     const float magnitude = std::fabs(x);
     const uint16_t sign = std::signbit(x) ? sign_bit : uint16_t{0};
     if (magnitude <= 0.5f) return has_zero ? uint16_t{0} : sign;

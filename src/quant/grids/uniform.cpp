@@ -9,6 +9,7 @@
 #include "base/float16.h"
 #include "quant/grids/common.h"
 #include "quant/grids/members.h"
+#include "quant/round_half_even.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
@@ -93,9 +94,9 @@ class UniformGrid final : public FittedGrid {
       // A whole zero is added after rounding, as published; ties would differ otherwise.
       const float before = whole ? 0 : zero;
       const float after = whole ? zero : 0;
-      const float rest = std::clamp(std::nearbyint(zero), code_lo_, code_hi_);
+      const float rest = std::clamp(round_half_even(zero), code_lo_, code_hi_);
       for (int64_t c = 0; c < target.cols; ++c) {
-        const float steps = std::nearbyint(target.at(r, c) / scale + before) + after;
+        const float steps = round_half_even(target.at(r, c) / scale + before) + after;
         const float code = scale != 0 ? std::clamp(steps, code_lo_, code_hi_) : rest;
         codes.at(r, c) = static_cast<uint16_t>(code);
         value.at(r, c) = scale * (code - zero);
@@ -139,7 +140,7 @@ class UniformGrid final : public FittedGrid {
         const float lo = std::min(0.0f, extent.lo), hi = std::max(0.0f, extent.hi);
         const float scale = store((hi - lo) / steps);
         q_.scale[i] = scale;
-        q_.zero[i] = scale != 0 ? std::clamp(std::nearbyint(-lo / scale), 0.0f, steps) : 0;
+        q_.zero[i] = scale != 0 ? std::clamp(round_half_even(-lo / scale), 0.0f, steps) : 0;
         return;
       }
     }
