@@ -12,8 +12,9 @@
 namespace twofold {
 namespace {
 
-// dense[i] = the count numbers of `view` that start `offset` elements after its data.
+// out[i] = the `count` numbers of `view` that start `offset` elements after its data.
 void widen(const Ops& ops, const DenseView& view, int64_t offset, int64_t count, float* out) {
+  if (count == 0) return;  // pointers may be null
   if (view.dtype == DType::kF32) {
     std::memcpy(out, static_cast<const float*>(view.data) + offset,
                 static_cast<size_t>(count) * sizeof(float));
