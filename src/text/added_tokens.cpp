@@ -9,7 +9,7 @@
 namespace twofold {
 namespace {
 
-/// \w of regular expressions: letters, marks, digits, connectors (and letter numbers).
+/// Unicode's word characters (UTS 18): alphabetic, marks, digits, connectors, joiners.
 bool is_word_character(char32_t c) {
   switch (utf8proc_category(static_cast<int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
@@ -25,7 +25,9 @@ bool is_word_character(char32_t c) {
     case UTF8PROC_CATEGORY_PC:
       return true;
     default:
-      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9);
+      return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+             (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+             (c >= 0x1F170 && c <= 0x1F189);
   }
 }
 

@@ -22,8 +22,12 @@ class Sequence : public Normalizer {
       members_.push_back(make_normalizer(member));
     }
   }
-  void apply(std::string& text) const override {
-    for (const NormalizerPtr& member : members_) member->apply(text);
+  bool apply(std::string& text) const override {
+    bool same_start = true;
+    for (const NormalizerPtr& member : members_) {
+      if (!member->apply(text)) same_start = false;
+    }
+    return same_start;
   }
   bool is_byte_level() const override {
     for (const NormalizerPtr& member : members_) {
@@ -42,8 +46,9 @@ class Prepend : public Normalizer {
     node.expect_keys({"type", "prepend"});
     prefix_ = node.get_string("prepend");
   }
-  void apply(std::string& text) const override {
+  bool apply(std::string& text) const override {
     if (!text.empty()) text.insert(0, prefix_);
+    return true;
   }
 
  private:
@@ -56,7 +61,14 @@ class Replace : public Normalizer {
       : pattern_(node.child("pattern")), content_(node.get_string("content")) {
     node.expect_keys({"type", "pattern", "content"});
   }
-  void apply(std::string& text) const override { text = pattern_.replace_all(text, content_); }
+  bool apply(std::string& text) const override {
+    std::vector<TextSpan> matches;
+    pattern_.find_all(text, matches);
+    if (matches.empty()) return true;
+    const bool same_start = matches[0].begin > 0 || matches[0].end == 0 || !content_.empty();
+    text = replace_spans(text, matches, content_);
+    return same_start;
+  }
 
  private:
   Pattern pattern_;
@@ -67,7 +79,7 @@ class Replace : public Normalizer {
 class UnicodeForm : public Normalizer {
  public:
   UnicodeForm(const JsonNode& node, int options) : options_(options) { node.expect_keys({"type"}); }
-  void apply(std::string& text) const override {
+  bool apply(std::string& text) const override {
     utf8proc_uint8_t* mapped = nullptr;
     const utf8proc_ssize_t bytes =
         utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
@@ -80,6 +92,7 @@ class UnicodeForm : public Normalizer {
            utf8proc_errmsg(bytes));
     }
     text.assign(reinterpret_cast<const char*>(mapped), static_cast<size_t>(bytes));
+    return true;
   }
 
  private:
@@ -93,7 +106,7 @@ NormalizerPtr make_form(const JsonNode& node) {
 class Lowercase : public Normalizer {
  public:
   explicit Lowercase(const JsonNode& node) { node.expect_keys({"type"}); }
-  void apply(std::string& text) const override {
+  bool apply(std::string& text) const override {
     std::string lower;
     lower.reserve(text.size());
     for (size_t at = 0; at < text.size(); at += character_bytes(text, at)) {
@@ -106,6 +119,7 @@ class Lowercase : public Normalizer {
       }
     }
     text = std::move(lower);
+    return true;
   }
 };
 
@@ -115,9 +129,11 @@ class StripSpace : public Normalizer {
       : left_(node.get_bool("strip_left")), right_(node.get_bool("strip_right")) {
     node.expect_keys({"type", "strip_left", "strip_right"});
   }
-  void apply(std::string& text) const override {
-    if (left_) text.erase(0, leading_white_space(text));
+  bool apply(std::string& text) const override {
+    const size_t leading = left_ ? leading_white_space(text) : 0;
+    text.erase(0, leading);
     if (right_) text.resize(text.size() - trailing_white_space(text));
+    return leading == 0;
   }
 
  private:
@@ -127,25 +143,33 @@ class StripSpace : public Normalizer {
 class StripAccents : public Normalizer {
  public:
   explicit StripAccents(const JsonNode& node) { node.expect_keys({"type"}); }
-  void apply(std::string& text) const override {
+  bool apply(std::string& text) const override {
+    const bool same_start = text.empty() || !is_mark(code_point(text, 0));
     std::string kept;
     kept.reserve(text.size());
     for (size_t at = 0; at < text.size(); at += character_bytes(text, at)) {
-      const auto c = static_cast<int32_t>(code_point(text, at));
-      if (utf8proc_category(c) != UTF8PROC_CATEGORY_MN)
-        kept += text.substr(at, character_bytes(text, at));
+      if (!is_mark(code_point(text, at))) kept.append(text, at, character_bytes(text, at));
     }
     text = std::move(kept);
+    return same_start;
+  }
+
+ private:
+  static bool is_mark(char32_t c) {
+    const auto category = utf8proc_category(static_cast<int32_t>(c));
+    return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+           category == UTF8PROC_CATEGORY_ME;
   }
 };
 
 class ByteCharacters : public Normalizer {
  public:
   explicit ByteCharacters(const JsonNode& node) { node.expect_keys({"type"}); }
-  void apply(std::string& text) const override {
+  bool apply(std::string& text) const override {
     std::string characters;
     append_byte_characters(characters, text);
     text = std::move(characters);
+    return true;
   }
   bool is_byte_level() const override { return true; }
 };

@@ -11,8 +11,9 @@ namespace twofold {
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
-  /// `text` is valid UTF-8 before and after.
-  virtual void apply(std::string& text) const = 0;
+  /// `text` is valid UTF-8 before and after. False if it no longer starts with what it started
+  /// with, because something was taken away there.
+  virtual bool apply(std::string& text) const = 0;
   /// True if it turns bytes into the characters of the byte alphabet.
   virtual bool is_byte_level() const { return false; }
 };

@@ -210,7 +210,7 @@ void PipelineTokenizer::encode_valid(std::string_view text, bool first, EncodeOp
 void PipelineTokenizer::encode_between(std::string_view text, bool first, EncodeOptions options,
                                        PartCache& cache, std::vector<int32_t>& ids) const {
   std::string normalized(text);
-  if (normalizer_) normalizer_->apply(normalized);
+  if (normalizer_ && !normalizer_->apply(normalized)) first = false;
   std::vector<AddedTokens::Section> sections;
   added_.split(normalized, AddedTokens::Stage::kNormalizedText, options.parse_special, sections);
   for (const AddedTokens::Section& section : sections) {

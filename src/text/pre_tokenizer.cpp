@@ -166,7 +166,7 @@ class ByteLevel : public PreTokenizer {
     for (Pieces::Piece& piece : pieces.pieces) {
       const size_t begin = spaced.size();
       const std::string_view text = pieces.view(piece);
-      if (!is_white_space(code_point(text, 0))) spaced += ' ';
+      if (text.front() != ' ') spaced += ' ';
       spaced += text;
       piece = {begin, spaced.size(), piece.first};
     }
@@ -238,10 +238,15 @@ PreTokenizerPtr make_whitespace_split(const JsonNode& node) {
   return std::make_unique<Split>(R"(\s)", Behavior::kRemoved, node);
 }
 
-/// Words and runs of other characters; white space goes.
+/// Words and runs of other characters; white space goes. Words as Unicode has them (UTS 18), which
+/// is not Oniguruma's \w.
 PreTokenizerPtr make_whitespace(const JsonNode& node) {
   node.expect_keys({"type"});
-  return std::make_unique<Split>(R"(\w+|[^\w\s]+)", Behavior::kRemoved, node, true);
+  const std::string word =
+      R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149})"
+      R"(\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+  return std::make_unique<Split>("[" + word + "]+|[^" + word + R"(\s]+)", Behavior::kRemoved, node,
+                                 true);
 }
 
 PreTokenizerPtr make_digits(const JsonNode& node) {

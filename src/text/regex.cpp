@@ -18,10 +18,11 @@ constexpr std::string_view kSpace =
 constexpr std::string_view kNotSpace =
     R"(\x00-\x08\x0E-\x1F\x21-\x{84}\x{86}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027})"
     R"(\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{D7FF}\x{E000}-\x{10FFFF})";
-// Alphabetic (the last ranges are its symbols), marks, digits, connectors, joiners.
+// Letters and letter-like symbols (the last ranges), marks, digits, connectors; Oniguruma adds the
+// superscript digits and fractions of Latin-1, and leaves out the joiners.
 constexpr std::string_view kWord =
-    R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149})"
-    R"(\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+    R"(\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE}\x{24B6}-\x{24E9})"
+    R"(\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
 constexpr std::string_view kHex = "0-9a-fA-F";
 
 class Translator {
@@ -230,13 +231,17 @@ void Pattern::find_all(std::string_view text, std::vector<TextSpan>& matches) co
 std::string Pattern::replace_all(std::string_view text, std::string_view content) const {
   std::vector<TextSpan> matches;
   find_all(text, matches);
-  if (matches.empty()) return std::string(text);
+  return replace_spans(text, matches, content);
+}
+
+std::string replace_spans(std::string_view text, const std::vector<TextSpan>& spans,
+                          std::string_view content) {
   std::string result;
   result.reserve(text.size());
   size_t done = 0;
-  for (const TextSpan& match : matches) {
-    result.append(text.substr(done, match.begin - done)).append(content);
-    done = match.end;
+  for (const TextSpan& span : spans) {
+    result.append(text.substr(done, span.begin - done)).append(content);
+    done = span.end;
   }
   return result.append(text.substr(done));
 }

@@ -38,6 +38,10 @@ class Regex {
   std::unique_ptr<pcre2_real_code_8, Deleter> code_;
 };
 
+/// The text with `content` in place of each span.
+std::string replace_spans(std::string_view text, const std::vector<TextSpan>& spans,
+                          std::string_view content);
+
 /// What `{"String": ...}` and `{"Regex": ...}` match.
 class Pattern {
  public:
