@@ -5,6 +5,9 @@
 namespace twofold {
 namespace {
 
+/// A chain of replacements must not be able to take all memory.
+constexpr size_t kLongestToken = size_t{1} << 28;
+
 /// The byte that <0xNN> names, or -1.
 int byte_of_token(std::string_view token) {
   if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') return -1;
@@ -109,6 +112,10 @@ void ReplaceStage::part(std::string_view text, bool last) {
   if (last) {
     const std::string whole = pattern_->replace_all(held_, content_);
     held_.clear();
+    if (whole.size() > kLongestToken) {
+      fail(ErrorCode::kUnsupported, "tokenizer", "the decoder makes a token of {} bytes",
+           whole.size());
+    }
     return next_->part(whole, true);
   }
   // What a regular expression matches may depend on all the rest of the token.

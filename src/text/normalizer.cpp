@@ -24,8 +24,12 @@ class Sequence : public Normalizer {
   }
   bool apply(std::string& text) const override {
     bool same_start = true;
+    const size_t most = (size_t{1} << 20) + 64 * text.size();
     for (const NormalizerPtr& member : members_) {
       if (!member->apply(text)) same_start = false;
+      if (text.size() > most) {
+        fail(ErrorCode::kUnsupported, "tokenizer", "the normalizer makes the text too long");
+      }
     }
     return same_start;
   }

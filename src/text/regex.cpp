@@ -236,6 +236,12 @@ std::string Pattern::replace_all(std::string_view text, std::string_view content
 
 std::string replace_spans(std::string_view text, const std::vector<TextSpan>& spans,
                           std::string_view content) {
+  // A file must not be able to ask for more memory than a text of this size is worth.
+  if (content.size() > 64 && spans.size() > (size_t{1} << 20) / content.size() + text.size() / 16) {
+    fail(ErrorCode::kUnsupported, "tokenizer",
+         "replacing {} matches by {} bytes each makes the text too long", spans.size(),
+         content.size());
+  }
   std::string result;
   result.reserve(text.size());
   size_t done = 0;
