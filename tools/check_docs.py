@@ -3,8 +3,8 @@
 
     python3 tools/check_docs.py [PROGRAM]
 
-Links to files of the repository lead somewhere; NOTICE names every file of models/ and tests/data/text; with PROGRAM, docs/cli.md is
-what `PROGRAM help --markdown` prints, and README.md names every method.
+Links to files of the repository lead somewhere; NOTICE names every file of models/ and tests/data/text; with PROGRAM, every method, grid and
+byte layout that its reference lists has its place in the other pages.
 """
 
 import re
@@ -35,25 +35,36 @@ def missing_notices():
             yield f"NOTICE: says nothing about {path.relative_to(ROOT)}"
 
 
-def method_names(markdown):
-    """Names in the first column of the table below the heading of methods."""
-    section = re.split(r"^#+ .*[Mm]ethods.*$", markdown, maxsplit=1, flags=re.MULTILINE)[1]
-    rows = re.search(r"(?:^\|.*\n)+", section, flags=re.MULTILINE).group().splitlines()[2:]
-    return [row.strip("|").split("|")[0].strip(" `") for row in rows]
+def names_after(markdown, heading):
+    """The names of the list below a line of the reference that starts so."""
+    lines = iter(markdown.splitlines())
+    if not any(line.startswith(heading) for line in lines):
+        sys.exit(f"help --markdown: no list '{heading}'")
+    next(lines)
+    names = []
+    for line in lines:
+        found = re.match(r"- `([^`]+)`", line)
+        if not found:
+            break
+        names.append(found.group(1))
+    return names
 
 
 def undocumented(program):
     printed = subprocess.run([program, "help", "--markdown"], capture_output=True, text=True, check=True).stdout
-    committed = ROOT / "docs/cli.md"
-    if not committed.exists() or committed.read_text() != printed:
-        yield "docs/cli.md: is not what the program prints; twofold help --markdown > docs/cli.md"
+    docs = ROOT / "docs"
     readme = (ROOT / "README.md").read_text()
-    names = method_names(printed)
-    if not names:
-        yield "help --markdown: no table of methods"
-    for name in names:
-        if f"`{name}`" not in readme:
-            yield f"README.md: says nothing about method {name}"
+    methods = "".join(path.read_text() for path in sorted((docs / "methods").glob("*.md")))
+    formats = (docs / "formats.md").read_text()
+    for name in names_after(printed, "Values of `--method`"):
+        if f"`{name}`" not in readme or not (docs / "methods" / f"{name}.md").exists():
+            yield f"method {name}: needs docs/methods/{name}.md and a row in README.md"
+    for name in names_after(printed, "Values of `--grid`"):
+        if not re.search(rf"\b{name}\b", methods):
+            yield f"docs/methods: no page names grid {name}"
+    for name in names_after(printed, "Families of byte layouts"):
+        if not re.search(rf"\b{name}\b", formats):
+            yield f"docs/formats.md: does not name {name}"
 
 
 def main():
