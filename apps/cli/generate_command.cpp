@@ -1,0 +1,222 @@
+// twofold generate: writes text after a prompt.
+#include <fmt/ranges.h>
+
+#include "commands.h"
+#include "engine/generate.h"
+#include "io/file.h"
+#include "model_input.h"
+#include "session.h"
+#include "token_ids.h"
+
+namespace twofold::cli {
+
+namespace {
+
+struct GenerateFlags {
+  std::string model, prompt, file, token_ids, tokenizer;
+  bool no_display_prompt = false;
+  GenerateOptions options;
+};
+
+double rate(int64_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+OrderedJson result_json(const GenerateResult& result) {
+  OrderedJson json;
+  json["prompt_tokens"] = result.prompt_tokens;
+  json["generated_tokens"] = result.ids.size();
+  json["ids"] = result.ids;
+  json["text"] = result.text;
+  json["stop_reason"] = stop_reason_name(result.reason);
+  json["prompt_seconds"] = result.prompt_seconds;
+  json["generate_seconds"] = result.generate_seconds;
+  json["prompt_tokens_per_second"] = rate(result.prompt_tokens, result.prompt_seconds);
+  json["tokens_per_second"] = rate(std::ssize(result.ids), result.generate_seconds);
+  return json;
+}
+
+void note_timing(const GenerateResult& result, Session& session) {
+  session.ctx().note(fmt::format(
+      "prompt {} tokens, {:.1f} tokens/s; generated {} tokens, {:.1f} tokens/s; stopped by {}",
+      result.prompt_tokens, rate(result.prompt_tokens, result.prompt_seconds), result.ids.size(),
+      rate(std::ssize(result.ids), result.generate_seconds), stop_reason_name(result.reason)));
+}
+
+std::string prompt_text(const GenerateFlags& flags) {
+  if (flags.file.empty()) return flags.prompt;
+  std::string text = read_text_file(flags.file);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+std::vector<int32_t> prompt_ids(const std::string& text, const Tokenizer& tokenizer,
+                                const ModelConfig& config) {
+  if (!text.empty()) return tokenizer.encode(text, {.add_special = true});
+  const int32_t bos = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : config.bos_id;
+  if (bos < 0) {
+    fail(ErrorCode::kInvalidArgument, "--prompt",
+         "expected text: this model has no BOS token to start from");
+  }
+  return {bos};
+}
+
+void run_text(const GenerateFlags& flags, const Model& model, Session& session) {
+  const auto tokenizer = require_tokenizer(model, flags.tokenizer);
+  const std::string text = prompt_text(flags);
+  const std::vector<int32_t> ids = prompt_ids(text, *tokenizer, model.config());
+  std::function<void(std::string_view)> stream;
+  if (!session.json()) {
+    if (!flags.no_display_prompt) session.print(text);
+    stream = [&](std::string_view piece) { session.print(piece); };
+  }
+  const GenerateResult result =
+      generate(model, tokenizer.get(), ids, flags.options, session.ctx(), stream);
+  if (session.json()) {
+    OrderedJson json;
+    json["results"] = {result_json(result)};
+    session.print_json(json);
+  } else if (session.out().is_terminal()) {
+    session.print("\n");
+  }
+  note_timing(result, session);
+}
+
+void run_ids(const GenerateFlags& flags, const Model& model, Session& session) {
+  OrderedJson results = OrderedJson::array();
+  for (const std::vector<int32_t>& prompt : read_token_ids(flags.token_ids)) {
+    const GenerateResult result = generate(model, nullptr, prompt, flags.options, session.ctx());
+    if (session.json()) {
+      results.push_back(result_json(result));
+    } else {
+      session.print(fmt::format("{}\n", fmt::join(result.ids, " ")));
+    }
+    note_timing(result, session);
+  }
+  OrderedJson json;
+  json["results"] = std::move(results);
+  if (session.json()) session.print_json(json);
+}
+
+void run_generate(const GenerateFlags& flags, Session& session) {
+  const int sources = (flags.prompt.empty() ? 0 : 1) + (flags.file.empty() ? 0 : 1) +
+                      (flags.token_ids.empty() ? 0 : 1);
+  if (sources > 1) {
+    fail(ErrorCode::kInvalidArgument, "generate",
+         "--prompt, --file and --token-ids exclude each other");
+  }
+  if (!flags.token_ids.empty() && !flags.options.stop.empty()) {
+    fail(ErrorCode::kInvalidArgument, "--reverse-prompt", "needs text, not --token-ids");
+  }
+  const auto model = Model::load(flags.model);
+  if (flags.token_ids.empty()) {
+    run_text(flags, *model, session);
+  } else {
+    run_ids(flags, *model, session);
+  }
+}
+
+std::vector<Flag> sampler_flags(SamplerOptions& sampler) {
+  return {
+      {.names = "--temp",
+       .value = "X",
+       .target = &sampler.temperature,
+       .help = "temperature; 0 = always the most likely token",
+       .min = 0},
+      {.names = "--top-k",
+       .value = "N",
+       .target = &sampler.top_k,
+       .help = "only the N most likely tokens; 0 = all",
+       .min = 0},
+      {.names = "--top-p",
+       .value = "X",
+       .target = &sampler.top_p,
+       .help = "only the most likely tokens that add up to X; 1 = all",
+       .min = 0,
+       .max = 1},
+      {.names = "--min-p",
+       .value = "X",
+       .target = &sampler.min_p,
+       .help = "only tokens at least X times as likely as the best; 0 = all",
+       .min = 0,
+       .max = 1},
+      {.names = "--repeat-penalty",
+       .value = "X",
+       .target = &sampler.repeat_penalty,
+       .help = "makes recent tokens less likely; 1 = off",
+       .min = 0},
+      {.names = "--repeat-last-n",
+       .value = "N",
+       .target = &sampler.repeat_last_n,
+       .help = "tokens that --repeat-penalty looks back at; 0 = off",
+       .min = 0},
+      seed_flag(sampler.seed, "of sampling; the same seed gives the same text"),
+  };
+}
+
+std::vector<JsonKey> generate_json_keys() {
+  return {{"results", "a list, one object per prompt"},
+          {"results[].prompt_tokens", "tokens of the prompt"},
+          {"results[].generated_tokens", "tokens generated"},
+          {"results[].ids", "ids generated, without the prompt"},
+          {"results[].text", "text generated, without the prompt; empty with --token-ids"},
+          {"results[].stop_reason", "length, end token, stop string or context full"},
+          {"results[].prompt_seconds", "time for the prompt"},
+          {"results[].generate_seconds", "time for the generated tokens"},
+          {"results[].prompt_tokens_per_second", ""},
+          {"results[].tokens_per_second", "generated tokens per second"}};
+}
+
+}  // namespace
+
+Command generate_command() {
+  const auto flags = std::make_shared<GenerateFlags>();
+  Command command{
+      .name = "generate",
+      .summary = "Continues a prompt and streams the text.",
+      .details =
+          "The prompt and its continuation go to standard output exactly as they are (a "
+          "newline is added on a terminal). Without a prompt it starts from the model's BOS "
+          "token. With --token-ids it continues ids and prints ids, a line per sequence.",
+      .common = std::make_shared<CommonFlags>(),
+      .json_keys = generate_json_keys(),
+      .run = [flags](Session& session) { run_generate(*flags, session); }};
+  command.flags = {
+      model_flag(flags->model),
+      {.names = "-p,--prompt", .value = "TEXT", .target = &flags->prompt, .help = "the prompt"},
+      {.names = "-f,--file",
+       .value = "FILE",
+       .target = &flags->file,
+       .help = "file with the prompt; one newline at its end is left out"},
+      token_ids_flag(flags->token_ids,
+                     "prompts as ids: JSON lists or plain numbers, a sequence a line"),
+      tokenizer_flag(flags->tokenizer),
+      {.names = "-n,--n-predict",
+       .value = "N",
+       .target = &flags->options.max_tokens,
+       .help = "tokens to generate; -1 = until the context is full",
+       .min = -1},
+      {.names = "-c,--ctx-size",
+       .value = "N",
+       .target = &flags->options.context,
+       .help = "positions of the cache, at most the model's context; 0 = that",
+       .min = 0},
+      {.names = "-r,--reverse-prompt",
+       .value = "TEXT",
+       .target = &flags->options.stop,
+       .help = "stops before this text; may be given several times"},
+      {.names = "--ignore-eos",
+       .target = &flags->options.ignore_eos,
+       .help = "goes on after the end token"},
+      {.names = "--no-display-prompt",
+       .target = &flags->no_display_prompt,
+       .help = "prints only what is generated"},
+  };
+  for (Flag& flag : sampler_flags(flags->options.sampler)) {
+    command.flags.push_back(std::move(flag));
+  }
+  command.flags.push_back(json_flag(*command.common));
+  return command;
+}
+
+}  // namespace twofold::cli

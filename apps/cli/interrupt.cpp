@@ -1,0 +1,41 @@
+#include "interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+namespace twofold::cli {
+
+namespace {
+
+std::atomic<bool> g_interrupted{false};
+std::atomic<int> g_signal{SIGINT};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+
+void on_signal(int signal) {
+  if (g_interrupted.exchange(true)) _exit(128 + signal);
+  g_signal.store(signal);
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+const std::atomic<bool>& interrupted() { return g_interrupted; }
+
+int interrupted_status() { return 128 + g_signal.load(); }
+
+void end_by_closed_pipe() {
+  signal(SIGPIPE, SIG_DFL);
+  raise(SIGPIPE);
+  _exit(128 + SIGPIPE);
+}
+
+}  // namespace twofold::cli

@@ -1,0 +1,184 @@
+// twofold quantize: a model to a folder, by flags or by a recipe file.
+#include <fmt/ranges.h>
+
+#include "commands.h"
+#include "io/file.h"
+#include "pipeline/quantize_model.h"
+#include "pipeline/recipe.h"
+#include "report_text.h"
+#include "session.h"
+
+namespace twofold::cli {
+
+namespace {
+
+struct QuantizeFlags {
+  std::string model, output, recipe;
+  MethodRequest request;
+  std::optional<std::string> head, embeddings;
+  bool force = false;
+  uint64_t seed = 0;
+
+  /// Flags that say what a recipe file says.
+  bool has_recipe_flags() const {
+    return !request.method.empty() || request.bits || request.group || !request.grid.empty() ||
+           !request.transform.empty() || !request.rounding.empty() || !request.params.empty() ||
+           head || embeddings;
+  }
+};
+
+Recipe recipe_of(const QuantizeFlags& flags) {
+  if (!flags.recipe.empty()) {
+    if (flags.has_recipe_flags()) {
+      fail(ErrorCode::kInvalidArgument, "--recipe",
+           "says everything; leave out --method and the flags that go with it");
+    }
+    return parse_recipe(read_text_file(flags.recipe), flags.recipe);
+  }
+  if (flags.request.method.empty()) {
+    std::vector<std::string_view> names;
+    for (const Method& method : all_methods()) names.push_back(method.name);
+    fail(ErrorCode::kInvalidArgument, "quantize", "expected --method, one of {}, or --recipe FILE",
+         fmt::join(names, ", "));
+  }
+  RecipeFlags recipe{.block = flags.request};
+  if (flags.head) recipe.head = *flags.head;
+  if (flags.embeddings) recipe.embeddings = *flags.embeddings;
+  return recipe_from_flags(recipe);
+}
+
+void run_quantize(const QuantizeFlags& flags, Session& session) {
+  const Recipe recipe = recipe_of(flags);
+  const ModelFiles source = open_model(flags.model);
+  const QuantizeReport report = quantize_model(source, recipe,
+                                               {.output = flags.output,
+                                                .force = flags.force,
+                                                .seed = flags.seed,
+                                                .command_line = session.command_line()},
+                                               session.ctx());
+  for (const MatrixReport& matrix : report.matrices) {
+    for (const std::string& note : matrix.notes) {
+      session.ctx().note(fmt::format("{}: {}", matrix.name, note));
+    }
+  }
+  session.ctx().note(matrix_table(report));
+  if (session.json()) return session.print_json(to_json(report));
+  session.print(fmt::format("wrote       {}\n{}time        {:.2f} s\n", flags.output,
+                            report_summary(report), report.seconds));
+}
+
+/// A row per setting of grids and roundings.
+std::vector<Flag> setting_flags(std::map<std::string, std::string>& values) {
+  std::vector<Flag> flags;
+  for (const ParamSpec& spec : all_param_specs()) {
+    Flag flag{.names = fmt::format("--{}", spec.name),
+              .target = MapEntry{&values, std::string(spec.name)},
+              .help = std::string(spec.help),
+              .fallback = std::string(spec.fallback)};
+    switch (spec.kind) {
+      case ParamKind::kInt:
+        flag.value = "N";
+        break;
+      case ParamKind::kFloat:
+        flag.value = "X";
+        break;
+      case ParamKind::kIntRange:
+        flag.value = "LO,HI";
+        break;
+      case ParamKind::kChoice:
+        flag.value = fmt::format("{}", fmt::join(spec.choices, "|"));
+        break;
+    }
+    flags.push_back(std::move(flag));
+  }
+  return flags;
+}
+
+std::vector<Choice> method_choices() {
+  std::vector<Choice> choices;
+  for (const Method& method : all_methods()) {
+    choices.push_back({std::string(method.name),
+                       fmt::format("{}; {}; grid {}, transform {}, rounding {}, {} bits, group {}",
+                                   method.help, method.paper, method.grid, method.transform,
+                                   method.rounding, method.default_bits, method.default_group)});
+  }
+  return choices;
+}
+
+}  // namespace
+
+Command quantize_command() {
+  const auto flags = std::make_shared<QuantizeFlags>();
+  Command command{
+      .name = "quantize",
+      .summary = "Quantizes a model and writes it as a folder that every command reads.",
+      .details =
+          "A method applies to the linear layers of all blocks; the output head and the "
+          "embedding tables have flags of their own. Any part of a method can be replaced. "
+          "A recipe file says the same rule by rule.",
+      .common = std::make_shared<CommonFlags>(),
+      .json_keys = report_json_keys(),
+      .run = [flags](Session& session) { run_quantize(*flags, session); }};
+  command.flags = {
+      model_flag(flags->model),
+      output_flag(flags->output),
+      {.names = "--method",
+       .value = "METHOD",
+       .target = &flags->request.method,
+       .help = "how weights are quantized",
+       .choices = method_choices()},
+      {.names = "--bits",
+       .value = "B",
+       .target = &flags->request.bits,
+       .help = "bits per code",
+       .min = 1,
+       .max = 16,
+       .fallback = "the method's"},
+      {.names = "--group",
+       .value = "N",
+       .target = &flags->request.group,
+       .help = "columns that share a scale; 0 = the whole row",
+       .min = 0,
+       .fallback = "the method's"},
+      {.names = "--grid",
+       .value = "GRID",
+       .target = &flags->request.grid,
+       .help = "which values a weight may take",
+       .choices = choices_of(all_grids()),
+       .fallback = "the method's"},
+      {.names = "--transform",
+       .value = "TRANSFORM",
+       .target = &flags->request.transform,
+       .help = "change of basis before rounding",
+       .choices = choices_of(all_transforms()),
+       .fallback = "the method's"},
+      {.names = "--rounding",
+       .value = "ROUNDING",
+       .target = &flags->request.rounding,
+       .help = "how values are chosen",
+       .choices = choices_of(all_roundings()),
+       .fallback = "the method's"},
+      {.names = "--head",
+       .value = "keep|METHOD:BITS",
+       .target = &flags->head,
+       .help = "the output head",
+       .fallback = RecipeFlags().head},
+      {.names = "--embeddings",
+       .value = "keep|METHOD:BITS",
+       .target = &flags->embeddings,
+       .help = "token and position tables",
+       .fallback = RecipeFlags().embeddings},
+      {.names = "--recipe",
+       .value = "FILE",
+       .target = &flags->recipe,
+       .help = "JSON file of rules (role, layer, name pattern -> method or keep) in place of the "
+               "flags above"},
+      force_flag(flags->force),
+      seed_flag(flags->seed, "of everything random in a method"),
+      json_flag(*command.common),
+  };
+  for (Flag& flag : setting_flags(flags->request.params)) command.flags.push_back(std::move(flag));
+  return command;
+}
+
+}  // namespace twofold::cli

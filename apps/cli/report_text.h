@@ -1,0 +1,21 @@
+// A quantization report for people, shared by `quantize` and `inspect`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "flag_table.h"
+#include "pipeline/quantize_model.h"
+
+namespace twofold::cli {
+
+/// Where the model is, its family and shape: lines of text.
+std::string model_summary(const ModelFiles& files);
+/// A row per matrix.
+std::string matrix_table(const QuantizeReport& report);
+/// Bits and bytes of the whole.
+std::string report_summary(const QuantizeReport& report);
+/// The keys of to_json(QuantizeReport).
+std::vector<JsonKey> report_json_keys();
+
+}  // namespace twofold::cli
