@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <type_traits>
@@ -238,7 +239,10 @@ void parse_flags(const Command& command, std::span<const std::string> args) {
   }
   for (const auto& [flag, values] : given) store(*flag, values);
   if (command.common->help) return;
-  if (const auto extra = app.remaining(); !extra.empty()) fail_unexpected(command, extra.front());
+  if (const auto extra = app.remaining(); !extra.empty()) {
+    const auto flag = std::ranges::find_if(extra, [](const auto& e) { return e.starts_with('-'); });
+    fail_unexpected(command, flag != extra.end() ? *flag : extra.front());
+  }
   for (const Flag& flag : command.flags) {
     const auto is_this = [&](const auto& item) { return item.first == &flag; };
     if (flag.required && std::ranges::none_of(given, is_this)) {

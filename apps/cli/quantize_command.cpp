@@ -67,28 +67,30 @@ void run_quantize(const QuantizeFlags& flags, Session& session) {
                             report_summary(report), report.seconds));
 }
 
+/// What stands for the value of a setting in help.
+std::string value_name(const ParamSpec& spec) {
+  switch (spec.kind) {
+    case ParamKind::kInt:
+      return "N";
+    case ParamKind::kFloat:
+      return "X";
+    case ParamKind::kIntRange:
+      return "LO,HI";
+    case ParamKind::kChoice:
+      return fmt::format("{}", fmt::join(spec.choices, "|"));
+  }
+  fail(ErrorCode::kInternal, spec.name, "kind of setting not in the table");
+}
+
 /// A row per setting of grids and roundings.
 std::vector<Flag> setting_flags(std::map<std::string, std::string>& values) {
   std::vector<Flag> flags;
   for (const ParamSpec& spec : all_param_specs()) {
     Flag flag{.names = fmt::format("--{}", spec.name),
+              .value = value_name(spec),
               .target = MapEntry{&values, std::string(spec.name)},
               .help = std::string(spec.help),
               .fallback = std::string(spec.fallback)};
-    switch (spec.kind) {
-      case ParamKind::kInt:
-        flag.value = "N";
-        break;
-      case ParamKind::kFloat:
-        flag.value = "X";
-        break;
-      case ParamKind::kIntRange:
-        flag.value = "LO,HI";
-        break;
-      case ParamKind::kChoice:
-        flag.value = fmt::format("{}", fmt::join(spec.choices, "|"));
-        break;
-    }
     flags.push_back(std::move(flag));
   }
   return flags;

@@ -216,7 +216,7 @@ class Drawing {
     if (point.label.empty()) return;
     const double x = x_.pixel(point.x), y = y_.pixel(point.y), width = text_width(point.label);
     constexpr double kTextTop = 10, kTextBottom = 3;
-    for (double gap = 10; gap < 120; gap += 6) {
+    for (double gap = 10; gap < 300; gap += 6) {
       const std::array<std::array<double, 2>, 8> offsets = {{{gap, 4},
                                                              {gap, -gap},
                                                              {gap, gap + 6},

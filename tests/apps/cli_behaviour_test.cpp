@@ -1,0 +1,305 @@
+// What the program does when things go wrong: exit status, one line on standard error, nothing
+// written.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "base/version.h"
+#include "commands.h"
+#include "eval/protocol.h"
+#include "io/temporary_folder.h"
+#include "model/family.h"
+#include "quant/method.h"
+#include "run_program.h"
+#include "support/paths.h"
+
+namespace twofold {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::run_twofold;
+using testing::RunOptions;
+using testing::RunResult;
+using testing::TemporaryFolder;
+
+std::string character_model() { return testing::source_dir() / "models" / "shakespeare-char"; }
+std::string tiny_model() { return testing::test_data("tiny-models") / "gpt2"; }
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Status, an empty standard output, and exactly one line that begins with the program's name.
+void expect_failure(const RunResult& result, int status) {
+  EXPECT_EQ(result.status, status) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_TRUE(result.err.starts_with("twofold: ")) << result.err;
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  EXPECT_TRUE(result.err.ends_with('\n')) << result.err;
+}
+
+TEST(Cli, VersionIsThatOfTheProject) {
+  const RunResult result = run_twofold({"--version"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out, std::string("twofold ") + kVersion + "\n");
+}
+
+TEST(Cli, HelpNamesEveryCommandAndEachCommandEveryFlag) {
+  const RunResult result = run_twofold({"--help"});
+  EXPECT_EQ(result.status, 0);
+  for (const cli::Command& command : cli::all_commands()) {
+    EXPECT_TRUE(contains(result.out, command.name)) << command.name;
+    const RunResult help = run_twofold({command.name, "--help"});
+    EXPECT_EQ(help.status, 0) << command.name;
+    for (const cli::Flag& flag : command.flags) {
+      EXPECT_TRUE(contains(help.out, flag.main_name())) << command.name << " " << flag.names;
+    }
+    for (const cli::JsonKey& key : command.json_keys) {
+      EXPECT_TRUE(contains(help.out, key.key)) << command.name << " " << key.key;
+    }
+  }
+}
+
+TEST(Cli, HelpListsEveryRegistryEntry) {
+  const std::string quantize = run_twofold({"quantize", "--help"}).out;
+  for (const Method& method : all_methods()) EXPECT_TRUE(contains(quantize, method.name));
+  for (const Grid& grid : all_grids()) EXPECT_TRUE(contains(quantize, grid.name));
+  for (const Transform& transform : all_transforms()) {
+    EXPECT_TRUE(contains(quantize, transform.name));
+  }
+  for (const Rounding& rounding : all_roundings()) EXPECT_TRUE(contains(quantize, rounding.name));
+  for (const ParamSpec& spec : all_param_specs()) {
+    EXPECT_TRUE(contains(quantize, "--" + std::string(spec.name))) << spec.name;
+  }
+  const std::string eval = run_twofold({"eval", "--help"}).out;
+  for (const Protocol& protocol : all_protocols()) EXPECT_TRUE(contains(eval, protocol.name));
+}
+
+TEST(Cli, DocumentationIsWhatTheProgramSays) {
+  const RunResult result = run_twofold({"help", "--markdown"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(result.out == testing::read_file(testing::source_dir() / "docs" / "cli.md"))
+      << "run: build/release/twofold help --markdown > docs/cli.md";
+}
+
+TEST(Cli, FlagNamesAreUniqueInEachCommand) {
+  for (const cli::Command& command : cli::all_commands()) {
+    std::vector<std::string> names;
+    for (const cli::Flag& flag : command.flags) {
+      std::stringstream list(flag.names);
+      for (std::string name; std::getline(list, name, ',');) names.push_back(name);
+    }
+    std::ranges::sort(names);
+    EXPECT_EQ(std::ranges::adjacent_find(names), names.end()) << command.name;
+  }
+}
+
+TEST(Cli, MissingFileIsNamed) {
+  const TemporaryFolder folder;
+  const std::string missing = folder.file("no-model");
+  for (const cli::Command& command : cli::all_commands()) {
+    if (command.flags.front().names != "MODEL") continue;
+    std::vector<std::string> args = {command.name, missing};
+    for (const cli::Flag& flag : command.flags) {
+      if (flag.required && !flag.is_positional()) {
+        args.push_back(flag.main_name());
+        args.push_back(folder.file("out"));
+      }
+    }
+    if (command.name == "eval") args.insert(args.end(), {"--text", missing});
+    if (command.name == "quantize") args.insert(args.end(), {"--method", "rtn"});
+    const RunResult result = run_twofold(args);
+    expect_failure(result, 1);
+    EXPECT_TRUE(contains(result.err, missing)) << result.err;
+    EXPECT_FALSE(fs::exists(folder.file("out"))) << command.name;
+  }
+}
+
+TEST(Cli, FileThatIsNoModelIsRefused) {
+  const TemporaryFolder folder;
+  for (const char* name : {"model.gguf", "model.bin", "model.txt"}) {
+    const std::string path = folder.write(name, "this is no model");
+    expect_failure(run_twofold({"inspect", path}), 1);
+  }
+  fs::create_directory(folder.file("empty"));
+  expect_failure(run_twofold({"inspect", folder.file("empty")}), 1);
+}
+
+TEST(Cli, UnknownFamilyIsRefusedWithTheKnownOnes) {
+  const TemporaryFolder folder;
+  folder.write("config.json", R"({"architectures": ["BertModel"], "model_type": "bert"})");
+  const RunResult result = run_twofold({"inspect", folder.path()});
+  expect_failure(result, 1);
+  EXPECT_TRUE(contains(result.err, "ert")) << result.err;
+  for (const Family* family : all_families()) {
+    EXPECT_TRUE(contains(result.err, family->architectures.front())) << result.err;
+  }
+}
+
+TEST(Cli, UnknownCommandListsTheCommands) {
+  const RunResult result = run_twofold({"frobnicate"});
+  expect_failure(result, 2);
+  for (const cli::Command& command : cli::all_commands()) {
+    EXPECT_TRUE(contains(result.err, command.name)) << result.err;
+  }
+}
+
+TEST(Cli, UnknownFlagListsTheFlagsOfEveryCommand) {
+  for (const cli::Command& command : cli::all_commands()) {
+    const RunResult result = run_twofold({command.name, "x", "--frobnicate", "3"});
+    expect_failure(result, 2);
+    EXPECT_TRUE(contains(result.err, "--frobnicate")) << result.err;
+    for (const cli::Flag& flag : command.flags) {
+      if (flag.is_positional()) continue;
+      EXPECT_TRUE(contains(result.err, flag.main_name())) << result.err;
+    }
+  }
+}
+
+TEST(Cli, MissingArgumentsAreNamed) {
+  for (const cli::Command& command : cli::all_commands()) {
+    for (const cli::Flag& flag : command.flags) {
+      if (!flag.required || !flag.is_positional()) continue;
+      const RunResult result = run_twofold({command.name});
+      expect_failure(result, 2);
+      EXPECT_TRUE(contains(result.err, flag.main_name())) << result.err;
+    }
+  }
+}
+
+TEST(Cli, ValueOutOfRangeSaysTheRange) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--temp", "-1", "0"},       {"--top-p", "1.5", "1"},
+      {"--top-p", "x", "0"},       {"--top-k", "2.5", "0"},
+      {"--n-predict", "-2", "-1"}, {"--threads", "99999", "1024"},
+      {"--min-p", "nan", "0"},     {"--ctx-size", "1e3", "0"},
+      {"--seed", "-1", "integer"}, {"--top-k", "99999999999999999999", "0"}};
+  for (const auto& one : cases) {
+    const RunResult result = run_twofold({"generate", tiny_model(), one[0], one[1]});
+    expect_failure(result, 2);
+    EXPECT_TRUE(contains(result.err, one[0]) && contains(result.err, one[1]) &&
+                contains(result.err, one[2]))
+        << result.err;
+  }
+}
+
+TEST(Cli, ChoicesAreListed) {
+  const TemporaryFolder folder;
+  const RunResult protocol = run_twofold({"eval", tiny_model(), "--protocol", "mine"});
+  expect_failure(protocol, 2);
+  for (const Protocol& row : all_protocols()) EXPECT_TRUE(contains(protocol.err, row.name));
+  for (const char* method : {"mine", ""}) {
+    std::vector<std::string> args = {"quantize", tiny_model(), "-o", folder.file("out")};
+    if (*method != 0) args.insert(args.end(), {"--method", method});
+    const RunResult result = run_twofold(args);
+    expect_failure(result, 2);
+    for (const Method& row : all_methods()) EXPECT_TRUE(contains(result.err, row.name));
+  }
+  EXPECT_FALSE(fs::exists(folder.file("out")));
+}
+
+TEST(Cli, MethodAndBitsThatDoNotGoTogetherAreRefused) {
+  const TemporaryFolder folder;
+  const std::vector<std::vector<std::string>> cases = {
+      {"--method", "rtn", "--bits", "13"},  {"--method", "pot", "--bits", "12"},
+      {"--method", "rtn", "--group", "48"}, {"--method", "rtn", "--head", "rtn"},
+      {"--method", "rtn", "--recipe", "x"}, {"--method", "pot", "--range", "5"}};
+  for (const auto& one : cases) {
+    std::vector<std::string> args = {"quantize", tiny_model(), "-o", folder.file("out")};
+    args.insert(args.end(), one.begin(), one.end());
+    expect_failure(run_twofold(args), 2);
+    EXPECT_FALSE(fs::exists(folder.file("out")));
+  }
+}
+
+TEST(Cli, ExistingOutputIsRefusedUnlessForced) {
+  const TemporaryFolder folder;
+  const std::string out = folder.file("out");
+  fs::create_directory(out);
+  std::ofstream(out + "/mine.txt") << "mine";
+  const std::vector<std::string> args = {"quantize", tiny_model(), "-o", out, "--method", "rtn"};
+  const RunResult refused = run_twofold(args);
+  expect_failure(refused, 2);
+  EXPECT_TRUE(contains(refused.err, out)) << refused.err;
+  EXPECT_TRUE(fs::exists(out + "/mine.txt"));
+  std::vector<std::string> forced = args;
+  forced.push_back("--force");
+  EXPECT_EQ(run_twofold(forced).status, 0);
+  EXPECT_TRUE(fs::exists(out + "/config.json"));
+  EXPECT_FALSE(fs::exists(out + "/mine.txt"));
+}
+
+TEST(Cli, CtrlCEndsGenerationWithinASecond) {
+  const TemporaryFolder folder;
+  std::string prompts;
+  for (int i = 0; i < 200000; ++i) prompts += "1\n";
+  const std::string ids = folder.write("prompts", prompts);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    RunOptions options;
+    options.signal_after_first_output = signal;
+    const RunResult result =
+        run_twofold({"generate", tiny_model(), "--token-ids", ids, "-n", "40", "--quiet"}, options);
+    EXPECT_EQ(result.status, 128 + signal);
+    EXPECT_LT(result.seconds_after_signal, 1.0);
+    EXPECT_EQ(result.err, "twofold: interrupted\n");
+  }
+}
+
+TEST(Cli, ClosedPipeEndsTheProgramQuietly) {
+  const TemporaryFolder folder;
+  std::string prompts;
+  for (int i = 0; i < 200000; ++i) prompts += "1\n";
+  const std::string ids = folder.write("prompts", prompts);
+  RunOptions options;
+  options.close_stdout_early = true;
+  const RunResult result =
+      run_twofold({"generate", tiny_model(), "--token-ids", ids, "-n", "40", "--quiet"}, options);
+  EXPECT_EQ(result.status, 128 + SIGPIPE);
+  EXPECT_EQ(result.err, "");
+}
+
+TEST(Cli, FullDiskIsAnError) {
+  RunOptions options;
+  options.stdout_file = "/dev/full";
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"--version"}, {"inspect", tiny_model()}}) {
+    expect_failure(run_twofold(args, options), 1);
+  }
+}
+
+TEST(Cli, EnvironmentVariablesAreChecked) {
+  for (const char* entry : {"TWOFOLD_ISA=quantum", "TWOFOLD_LOG=perhaps"}) {
+    RunOptions options;
+    options.environment = {entry};
+    const RunResult result = run_twofold({"inspect", tiny_model()}, options);
+    expect_failure(result, 2);
+    EXPECT_TRUE(contains(result.err, std::string(entry).substr(0, 11))) << result.err;
+  }
+}
+
+TEST(Cli, NoProgressBarWhenStandardErrorIsNoTerminal) {
+  const RunResult result =
+      run_twofold({"eval", character_model(), "--text", character_model() + "/README.md",
+                   "--protocol", "nanogpt-full"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_FALSE(contains(result.err, "\r"));
+  EXPECT_FALSE(contains(result.err, "\x1b"));
+}
+
+TEST(Cli, QuietLeavesStandardErrorEmpty) {
+  const std::vector<std::string> args = {"generate", character_model(), "-p", "KING", "-n", "5"};
+  const RunResult loud = run_twofold(args);
+  EXPECT_TRUE(contains(loud.err, "tokens/s")) << loud.err;
+  std::vector<std::string> quiet = args;
+  quiet.push_back("--quiet");
+  EXPECT_EQ(run_twofold(quiet).err, "");
+  RunOptions off;
+  off.environment = {"TWOFOLD_LOG=off"};
+  EXPECT_EQ(run_twofold(args, off).err, "");
+}
+
+}  // namespace
+}  // namespace twofold

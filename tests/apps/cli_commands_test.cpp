@@ -1,0 +1,294 @@
+// What the commands do when all is well, through the real program.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/json.h"
+#include "commands.h"
+#include "io/temporary_folder.h"
+#include "run_program.h"
+#include "support/paths.h"
+
+namespace twofold {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::read_file;
+using testing::run_twofold;
+using testing::RunResult;
+using testing::TemporaryFolder;
+
+fs::path character_folder() { return testing::source_dir() / "models" / "shakespeare-char"; }
+std::string character_model() { return character_folder(); }
+fs::path tiny_folder() { return testing::test_data("tiny-models") / "gpt2"; }
+std::string tiny_model() { return tiny_folder(); }
+fs::path stories_folder() { return testing::source_dir() / "models" / "stories260k"; }
+
+Json json_of(const RunResult& result) {
+  EXPECT_EQ(result.status, 0) << result.err;
+  return parse_json(result.out, "standard output");
+}
+
+const cli::Command& command_named(std::span<const cli::Command> commands, std::string_view name) {
+  return *std::ranges::find(commands, name, &cli::Command::name);
+}
+
+/// Every documented key of the command is there; "a[].b" is key b of each element of list a.
+/// `except` are keys that this call does not have.
+void expect_keys(const Json& json, std::string_view command,
+                 const std::vector<std::string>& except = {}) {
+  const auto commands = cli::all_commands();
+  for (const cli::JsonKey& key : command_named(commands, command).json_keys) {
+    if (std::ranges::find(except, key.key) != except.end()) continue;
+    const size_t list = key.key.find("[].");
+    if (list == std::string::npos) {
+      EXPECT_TRUE(json.contains(key.key)) << command << " " << key.key;
+      continue;
+    }
+    const Json& elements = json.at(key.key.substr(0, list));
+    EXPECT_FALSE(elements.empty()) << key.key;
+    for (const Json& element : elements) {
+      EXPECT_TRUE(element.contains(key.key.substr(list + 3))) << command << " " << key.key;
+    }
+  }
+}
+
+TEST(CliGenerate, Stories260kGreedyTextEqualsLlama2c) {
+  const RunResult result = run_twofold({"generate", stories_folder() / "stories260K.bin",
+                                        "--tokenizer", stories_folder() / "tok512.bin", "-p", "",
+                                        "-n", "200", "--temp", "0", "--quiet"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, read_file(stories_folder() / "expected-greedy-200.txt"));
+}
+
+TEST(CliGenerate, PromptIsPrintedUnlessToldOtherwise) {
+  const std::vector<std::string> args = {"generate", character_model(), "-p", "ROMEO:", "-n", "20"};
+  const RunResult with = run_twofold(args);
+  EXPECT_TRUE(with.out.starts_with("ROMEO:")) << with.out;
+  std::vector<std::string> without = args;
+  without.push_back("--no-display-prompt");
+  EXPECT_EQ("ROMEO:" + run_twofold(without).out, with.out);
+  std::vector<std::string> as_json = args;
+  as_json.push_back("--json");
+  EXPECT_EQ("ROMEO:" + json_of(run_twofold(as_json))["results"][0]["text"].get<std::string>(),
+            with.out);
+}
+
+TEST(CliGenerate, PromptMayLookLikeAFlagOrAList) {
+  for (const std::string prompt : {"--quiet", "-n", "[a,b]", "a\nb"}) {
+    const RunResult result =
+        run_twofold({"generate", character_model(), "-p", prompt, "-n", "1", "--temp", "0"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    // Characters outside the vocabulary have no ids, but the prompt is printed as it was given.
+    EXPECT_TRUE(result.out.starts_with(prompt)) << result.out;
+  }
+}
+
+TEST(CliGenerate, SeedDecidesTheText) {
+  const auto text = [](const std::string& seed) {
+    return run_twofold(
+               {"generate", character_model(), "-p", "A", "-n", "30", "--seed", seed, "--quiet"})
+        .out;
+  };
+  EXPECT_EQ(text("5"), text("5"));
+  EXPECT_NE(text("5"), text("6"));
+}
+
+TEST(CliGenerate, StopsBeforeAReversePrompt) {
+  const std::vector<std::string> args = {"generate", character_model(), "-p", "KING",  "-n",
+                                         "40",       "--temp",          "0",  "--json"};
+  const std::string whole = json_of(run_twofold(args))["results"][0]["text"];
+  ASSERT_GT(whole.size(), 20u);
+  std::vector<std::string> stopped = args;
+  const std::string stop = whole.substr(10, 4);
+  stopped.insert(stopped.end(), {"-r", "@@@@", "-r", stop});
+  const Json result = json_of(run_twofold(stopped))["results"][0];
+  EXPECT_EQ(result["text"], whole.substr(0, whole.find(stop)));
+  EXPECT_EQ(result["stop_reason"], "stop string");
+}
+
+TEST(CliGenerate, IdsContinueAsTheTransformersLibrarySays) {
+  const Json expected = parse_json(read_file(tiny_folder() / "expected.json"), "expected.json");
+  const TemporaryFolder folder;
+  const std::string ids = folder.write("ids", expected["greedy"]["prompt"].dump() + "\n");
+  const Json continuation = expected["greedy"]["continuation"];
+  const RunResult result =
+      run_twofold({"generate", tiny_model(), "--token-ids", ids, "-n",
+                   std::to_string(continuation.size()), "--temp", "0", "--ignore-eos", "--json"});
+  const Json json = json_of(result);
+  EXPECT_EQ(json["results"][0]["ids"], continuation);
+  expect_keys(json, "generate");
+}
+
+TEST(CliLogits, LastLogitsEqualTheTransformersLibrary) {
+  const Json expected = parse_json(read_file(tiny_folder() / "expected.json"), "expected.json");
+  const TemporaryFolder folder;
+  std::string lines;
+  for (const Json& sequence : expected["sequences"]) lines += sequence["ids"].dump() + "\n";
+  const std::string ids = folder.write("ids", lines), out = folder.file("logits.json");
+  const RunResult result = run_twofold({"logits", tiny_model(), "--token-ids", ids, "--json", out});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "");
+  const Json json = parse_json(read_file(out), out);
+  expect_keys(json, "logits");
+  ASSERT_EQ(json["logits"].size(), expected["sequences"].size());
+  for (size_t s = 0; s < json["logits"].size(); ++s) {
+    const Json& sequence = expected["sequences"][s];
+    const Json& row =
+        sequence.contains("last_logits") ? sequence["last_logits"] : sequence["logits"].back();
+    ASSERT_EQ(json["logits"][s].size(), row.size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      EXPECT_NEAR(json["logits"][s][i].get<double>(), row[i].get<double>(), 1e-4);
+    }
+  }
+}
+
+TEST(CliEval, CharacterModelHasThePublishedLossAndItsJsonKeys) {
+  const TemporaryFolder folder;
+  const std::string text = read_file(character_folder() / "input.txt");
+  // Two files that together are the validation split: they are joined byte for byte.
+  const std::string a = folder.write("a", std::string_view(text).substr(892315, 1001));
+  const std::string b = folder.write("b", std::string_view(text).substr(893316, 1003854 - 893316));
+  const Json json =
+      json_of(run_twofold({"eval", character_model(), "--text", a, b, "--protocol", "nanogpt-last",
+                           "--json", "--against", character_model()}));
+  expect_keys(json, "eval");
+  EXPECT_EQ(json["windows"], 1742);
+  EXPECT_EQ(json["text"], Json({a, b}));
+  EXPECT_NEAR(json["nats_per_token"].get<double>(), 1.5088, 2e-4);
+  EXPECT_NEAR(json["perplexity"].get<double>(), std::exp(json["nats_per_token"].get<double>()),
+              1e-9);
+  EXPECT_EQ(json["kl_mean"], 0);
+  EXPECT_EQ(json["top1_agreement"], 1);
+}
+
+TEST(CliEval, SequencesOfIdsAreScoredWithoutATokenizer) {
+  const TemporaryFolder folder;
+  const std::string ids = folder.write("ids", "1 2 3 4\n\n[5, 6, 7]\n");
+  const RunResult result = run_twofold({"eval", tiny_model(), "--token-ids", ids, "--json"});
+  const Json json = json_of(result);
+  EXPECT_EQ(json["protocol"], "sequences");
+  EXPECT_EQ(json["windows"], 2);
+  EXPECT_EQ(json["tokens"], 5);
+  EXPECT_TRUE(json["bits_per_byte"].is_null());
+  expect_keys(json, "eval", {"against", "kl_mean", "kl_median", "kl_p99", "top1_agreement"});
+}
+
+TEST(CliEval, WindowErrorsAreArgumentErrors) {
+  const std::string text = character_model() + "/README.md";
+  const TemporaryFolder folder;
+  const std::string brief = folder.write("brief", "too short");
+  for (const std::vector<std::string>& args :
+       {std::vector<std::string>{"--text", text, "--protocol", "gptq-2048"},
+        {"--text", text, "--protocol", "nanogpt-full", "--window", "65"},
+        {"--text", brief, "--protocol", "nanogpt-full"},
+        {"--text", text, "--protocol", "sequences"},
+        {"--text", text, "--token-ids", text},
+        {}}) {
+    std::vector<std::string> all = {"eval", character_model()};
+    all.insert(all.end(), args.begin(), args.end());
+    const RunResult result = run_twofold(all);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+TEST(CliQuantize, WritesAFolderThatInspectEvalAndGenerateRead) {
+  const TemporaryFolder folder;
+  const std::string out = folder.file("pot4");
+  const Json report = json_of(run_twofold(
+      {"quantize", character_model(), "-o", out, "--method", "pot", "--bits", "4", "--json"}));
+  expect_keys(report, "quantize");
+  const Json inspected = json_of(run_twofold({"inspect", out, "--json"}));
+  expect_keys(inspected, "inspect");
+  EXPECT_EQ(inspected["bytes"], report["bytes"]);
+  EXPECT_EQ(inspected["bits_per_weight"], report["bits_per_weight"]);
+  EXPECT_EQ(inspected["parameters"], 804096);
+  EXPECT_EQ(inspected["matrices"].size(), report["matrices"].size());
+  const Json score = json_of(
+      run_twofold({"eval", out, "--text", character_model() + "/README.md", "--protocol",
+                   "nanogpt-full", "--windows", "5", "--against", character_model(), "--json"}));
+  EXPECT_GT(score["kl_mean"].get<double>(), 0);
+  EXPECT_EQ(run_twofold({"generate", out, "-p", "KING", "-n", "8"}).status, 0);
+}
+
+TEST(CliQuantize, SettingFlagsReachTheReport) {
+  const TemporaryFolder folder;
+  const Json report =
+      json_of(run_twofold({"quantize", character_model(), "-o", folder.file("out"), "--method",
+                           "pot", "--range", "-16,15", "--exponent-rounding", "up", "--scale-per",
+                           "tensor", "--head", "keep", "--embeddings", "keep", "--json"}));
+  int64_t quantized = 0;
+  for (const Json& matrix : report["matrices"]) {
+    if (matrix["method"] == "keep") continue;
+    ++quantized;
+    EXPECT_EQ(matrix["parameters"]["params"]["range"], "-16,15");
+    EXPECT_EQ(matrix["parameters"]["params"]["exponent-rounding"], "up");
+    EXPECT_EQ(matrix["parameters"]["params"]["scale-per"], "tensor");
+  }
+  EXPECT_EQ(quantized, 16);
+}
+
+TEST(CliQuantize, RecipeFileSaysWhatTheFlagsSay) {
+  const TemporaryFolder folder;
+  const std::string recipe = folder.write("recipe.json", R"({"rules": [
+    {"roles": ["block"], "method": "rtn", "bits": 3},
+    {"roles": ["head", "embedding", "position"], "keep": true}]})");
+  const std::string a = folder.file("a"), b = folder.file("b");
+  EXPECT_EQ(run_twofold({"quantize", character_model(), "-o", a, "--recipe", recipe}).status, 0);
+  EXPECT_EQ(run_twofold({"quantize", character_model(), "-o", b, "--method", "rtn", "--bits", "3",
+                         "--head", "keep", "--embeddings", "keep"})
+                .status,
+            0);
+  EXPECT_EQ(read_file(a + "/model.safetensors"), read_file(b + "/model.safetensors"));
+}
+
+TEST(CliImport, WritesAFolderWithTheSameLogits) {
+  const TemporaryFolder folder;
+  const std::string ids = folder.write("ids", "[1, 2, 3]\n"), out = folder.file("imported");
+  const std::string source = testing::test_data("tiny-models") / "gpt2.gguf";
+  ASSERT_EQ(run_twofold({"import", source, "-o", out}).status, 0);
+  const auto logits = [&](const std::string& model) {
+    return run_twofold({"logits", model, "--token-ids", ids, "--json", "-", "--quiet"}).out;
+  };
+  EXPECT_EQ(logits(out), logits(source));
+  EXPECT_TRUE(fs::exists(out + "/config.json"));
+}
+
+TEST(CliInspect, TableHasEveryMatrix) {
+  const Json json = json_of(run_twofold({"inspect", tiny_model(), "--json"}));
+  const std::string text = run_twofold({"inspect", tiny_model()}).out;
+  for (const Json& matrix : json["matrices"]) {
+    EXPECT_NE(text.find(matrix["name"].get<std::string>()), std::string::npos);
+  }
+}
+
+TEST(CliDemo, ScoresEveryVariantAndWritesAChart) {
+  const TemporaryFolder folder;
+  testing::RunOptions options;
+  options.folder = folder.path();
+  const RunResult result = run_twofold({"demo", "--json"}, options);
+  const Json json = json_of(result);
+  expect_keys(json, "demo");
+  EXPECT_EQ(json["windows"], 1742);
+  const Json& rows = json["rows"];
+  // models/shakespeare-char/README.md, PyTorch float32.
+  EXPECT_NEAR(rows[0]["nats_per_token"].get<double>(), 1.5843, 2e-4);
+  EXPECT_EQ(rows[0]["kl_mean"], 0);
+  for (const Json& row : rows) {
+    if (row["variant"] == "PoT as published") {
+      EXPECT_NEAR(row["nats_per_token"].get<double>(), 1.7079, 2e-4);
+    }
+    EXPECT_GT(row["tokens_per_second"].get<double>(), 0);
+  }
+  const std::string svg = read_file(folder.file("twofold-demo.svg"));
+  EXPECT_TRUE(svg.starts_with("<svg ")) << svg.substr(0, 80);
+  for (const Json& row : rows) {
+    EXPECT_NE(svg.find(row["variant"].get<std::string>()), std::string::npos) << row["variant"];
+  }
+  EXPECT_EQ(fs::path(json["chart"].get<std::string>()).filename(), "twofold-demo.svg");
+}
+
+}  // namespace
+}  // namespace twofold

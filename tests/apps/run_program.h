@@ -1,0 +1,28 @@
+// Runs the real program in its own process, without a shell.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace twofold::testing {
+
+struct RunOptions {
+  std::filesystem::path folder = {};          // working directory; empty = this process's
+  std::string stdout_file = {};               // where standard output goes instead of `out`
+  bool close_stdout_early = false;            // its reader goes after the first bytes
+  int signal_after_first_output = 0;          // sent when the first bytes of standard output arrive
+  std::vector<std::string> environment = {};  // "NAME=value", added
+  double timeout_seconds = 120;               // then the program is killed and the test fails
+};
+
+struct RunResult {
+  int status = -1;  // exit status, or 128 + the signal that ended it
+  std::string out, err;
+  double seconds_after_signal = 0;
+};
+
+/// Runs `twofold` with these arguments. Standard error is a pipe, so no terminal.
+RunResult run_twofold(const std::vector<std::string>& args, const RunOptions& options = {});
+
+}  // namespace twofold::testing
