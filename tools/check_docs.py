@@ -3,8 +3,8 @@
 
     python3 tools/check_docs.py [PROGRAM]
 
-Links to files of the repository lead somewhere; NOTICE names every file of models/ and tests/data/text; with PROGRAM, every method, grid and
-byte layout that its reference lists has its place in the other pages.
+Links to files of the repository lead somewhere; NOTICE says by path where every file of models/ and tests/data comes from and under which
+licence; with PROGRAM, every method, grid and byte layout that its reference lists has its place in the other pages.
 """
 
 import re
@@ -28,11 +28,46 @@ def broken_links():
                 yield f"{path.relative_to(ROOT)}: link to {target}, which is not there"
 
 
-def missing_notices():
-    notice = (ROOT / "NOTICE").read_text()
-    for path in source_files("models", "tests/data/text", suffixes=("",)):
-        if path.name not in notice:
-            yield f"NOTICE: says nothing about {path.relative_to(ROOT)}"
+def others_files():
+    """What may come from elsewhere, as paths from the root."""
+    names = (str(path.relative_to(ROOT)) for path in source_files("models", "tests/data", suffixes=("",)))
+    return [name for name in names if not name.startswith("models/downloads/")]
+
+
+def notice_sections(notice):
+    """Prefix (a folder or a file, on a line of its own) -> (names listed below it, its text)."""
+    sections, prefix = {}, None
+    for line in notice.splitlines():
+        if re.fullmatch(r"[\w.-]+(?:/[\w.-]+)*/", line):
+            prefix = line
+            sections[prefix] = (set(), [])
+        elif line and not line.startswith(" "):
+            prefix = None
+        elif prefix and re.match(r" {4}\S", line):
+            sections[prefix][0].update(name for name in re.split(r",\s*", line.strip()) if name)
+        elif prefix:
+            sections[prefix][1].append(line.strip())
+    return {prefix: (names, "\n".join(text)) for prefix, (names, text) in sections.items()}
+
+
+def missing_notices(notice, paths):
+    """Files that no folder of NOTICE covers: one that lists names covers those, one that lists none all below it."""
+    sections = notice_sections(notice)
+    covered = set()
+    for path in paths:
+        prefixes = [prefix for prefix in sections if path.startswith(prefix)]
+        prefix = max(prefixes, key=len, default="")
+        names = sections[prefix][0] if prefix else set()
+        name = path.removeprefix(prefix)
+        if not prefix or (names and name not in names):
+            yield f"NOTICE: says nothing about {path}"
+        covered.add((prefix, name if names else ""))
+    for prefix, (names, text) in sections.items():
+        if "Licence:" not in text:
+            yield f"NOTICE: no licence for {prefix}"
+        for name in sorted(names or {""}):
+            if (prefix, name) not in covered:
+                yield f"NOTICE: {prefix}{name} is not there"
 
 
 def names_after(markdown, heading):
@@ -50,8 +85,12 @@ def names_after(markdown, heading):
     return names
 
 
-def undocumented(program):
-    printed = subprocess.run([program, "help", "--markdown"], capture_output=True, text=True, check=True).stdout
+def reference_of(program):
+    """What `twofold help --markdown` prints."""
+    return subprocess.run([program, "help", "--markdown"], capture_output=True, text=True, check=True).stdout
+
+
+def undocumented(printed):
     docs = ROOT / "docs"
     readme = (ROOT / "README.md").read_text()
     methods = "".join(path.read_text() for path in sorted((docs / "methods").glob("*.md")))
@@ -69,9 +108,9 @@ def undocumented(program):
 
 def main():
     faults = [f"{name}: is not there" for name in REQUIRED if not (ROOT / name).is_file()]
-    faults += [*broken_links(), *missing_notices()]
+    faults += [*broken_links(), *missing_notices((ROOT / "NOTICE").read_text(), others_files())]
     if len(sys.argv) > 1:
-        faults += undocumented(sys.argv[1])
+        faults += undocumented(reference_of(sys.argv[1]))
     print("\n".join(faults) if faults else "documents in order")
     sys.exit(1 if faults else 0)
 
