@@ -21,7 +21,6 @@ LIBRARIES = {  # how a third-party header is recognized -> its name in the table
     r"utf8proc\.h": "utf8proc",
     r"CLI/": "CLI11",
     r"gtest/": "GoogleTest",
-    r"benchmark/": "Google Benchmark",
     r"cblas|lapack|openblas": "BLAS",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

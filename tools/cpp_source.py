@@ -39,6 +39,11 @@ def blank_comments_and_strings(text):
     return _TOKEN.sub(blank, text)
 
 
+def blank_comments(text):
+    """The same text, same line numbers, with comments removed and literals kept."""
+    return _TOKEN.sub(lambda match: "\n" * match.group().count("\n") if match.group().startswith(("//", "/*")) else match.group(), text)
+
+
 def _is_function(head):
     """Whether the text between the last ';', '{' or '}' and this '{' opens the body of a function."""
     head = head.strip()

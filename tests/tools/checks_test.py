@@ -7,9 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
+import check_docs  # noqa: E402
 import check_isa_objects  # noqa: E402
 import check_layers  # noqa: E402
+import check_names  # noqa: E402
 import cpp_source  # noqa: E402
+import list_skipped  # noqa: E402
 import wikitext_join  # noqa: E402
 
 
@@ -51,6 +54,40 @@ class Layers(unittest.TestCase):
         self.assertEqual(violations_of(check_layers.check_text, "src/tensor/simd/avx2/x.cpp", text), [])
 
 
+class Names(unittest.TestCase):
+    def lines(self, name, text):
+        found = check_names.violations(name, text, check_names.comparison_with({"rtn", "llama.cpp-512"}))
+        return [int(violation.split(":")[1]) for violation in found]
+
+    def test_comparisons_with_registered_names_are_found(self):
+        text = 'if (method == "rtn") f();\nif ("rtn" != method) f();\nif (format.starts_with("r16-t")) f();\nif (p ==\n    "llama.cpp-512") f();\n'
+        self.assertEqual(self.lines("src/pipeline/x.cpp", text), [1, 2, 3, 4])
+        self.assertEqual(self.lines("apps/cli/x.cpp", text), [1, 2, 3, 4])
+
+    def test_owners_data_comments_and_other_names_are_in_order(self):
+        self.assertEqual(self.lines("src/quant/grids/x.cpp", 'if (name == "rtn") f();\n'), [])
+        text = '// name == "rtn"\nMethod m{.name = "rtn"};\nif (name == "rtn2" || name == "llamaXcpp-512") f();\n'
+        self.assertEqual(self.lines("src/pipeline/x.cpp", text), [])
+
+
+class Notice(unittest.TestCase):
+    TEXT = "Title\n\na/b/\n    one, two.x\n        From there. Licence: MIT.\n\nc/\n        All made here. Licence: ours.\n"
+
+    def faults(self, text, paths):
+        return list(check_docs.missing_notices(text, paths))
+
+    def test_files_are_covered_by_path(self):
+        self.assertEqual(self.faults(self.TEXT, ["a/b/one", "a/b/two.x", "c/x", "c/d/y"]), [])
+
+    def test_a_name_in_another_folder_does_not_cover_a_file(self):
+        self.assertEqual(len(self.faults(self.TEXT, ["a/b/one", "a/b/two.x", "c/x", "a/one"])), 1)
+        self.assertEqual(len(self.faults(self.TEXT, ["a/b/one", "a/b/two.x", "c/x", "a/b/three"])), 1)
+
+    def test_entries_without_file_or_licence_are_found(self):
+        self.assertEqual(len(self.faults(self.TEXT, ["a/b/one", "c/x"])), 1)
+        self.assertEqual(len(self.faults(self.TEXT.replace("Licence: ours", ""), ["a/b/one", "a/b/two.x", "c/x"])), 1)
+
+
 class Functions(unittest.TestCase):
     def lengths(self, text):
         return [(first, last) for first, last, _ in cpp_source.functions(text)]
@@ -89,6 +126,14 @@ class IsaObjects(unittest.TestCase):
         self.assertTrue(wide.search(b"   0:\tvaddps %ymm0,%ymm1,%ymm2\n"))
         self.assertTrue(wide.search(b"   0:\tvaddss %xmm0,%xmm1,%xmm2\n"))
         self.assertIsNone(wide.search(b"   0:\taddps  %xmm0,%xmm1\n   4:\tverr   %ax\n"))
+
+
+class Skipped(unittest.TestCase):
+    def test_skips_are_listed_with_their_reasons(self):
+        log = ("[ RUN      ] A.Runs\n[       OK ] A.Runs (0 ms)\n[ RUN      ] B.Skips\nb_test.cpp:10: Skipped\nneeds x\nbelow y\n\n"
+               "[  SKIPPED ] B.Skips (0 ms)\n[ RUN      ] C.Skips/0\nc_test.cpp:3: Skipped\n\n[  SKIPPED ] C.Skips/0 (12 ms)\n"
+               "[==========] 3 tests\n[  SKIPPED ] 2 tests, listed below:\n[  SKIPPED ] B.Skips\n[  SKIPPED ] C.Skips/0\n")
+        self.assertEqual(list_skipped.skipped(log), [("B.Skips", "needs x below y"), ("C.Skips/0", "no reason given")])
 
 
 class WikitextJoin(unittest.TestCase):
