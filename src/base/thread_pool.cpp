@@ -114,6 +114,10 @@ void ThreadPool::start(const std::function<void(int)>& task) {
 
 void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& body) {
   if (items <= 0) return;
+  if (items == 1 || workers_.empty()) {  // nobody needs to be woken
+    for (int64_t item = 0; item < items; ++item) body(item, 0);
+    return;
+  }
   std::atomic<int64_t> next{0};
   const auto take = [&](int worker) {
     while (!failed_.load(std::memory_order_relaxed)) {
@@ -127,6 +131,10 @@ void ThreadPool::run(int64_t items, const std::function<void(int64_t, int)>& bod
 
 void ThreadPool::run_static(int64_t items, const std::function<void(int64_t, int64_t, int)>& body) {
   if (items <= 0) return;
+  if (items == 1 || workers_.empty()) {
+    body(0, items, 0);
+    return;
+  }
   const int64_t threads = size();
   const auto take = [&](int worker) {
     const int64_t begin = items * worker / threads;

@@ -28,7 +28,8 @@ namespace {
 
 constexpr int64_t kDepth = 224;
 constexpr int64_t kChunkRows = 350;
-constexpr int64_t kDecodeRows = 16;  // the height of the packed formats' tiles
+constexpr int64_t kDecodeRows = 16;                 // the height of the packed formats' tiles
+constexpr int64_t kFewProducts = int64_t{1} << 14;  // about what waking a thread takes
 // Packed panels of an item: at most 2^19 floats (2 MB), unless a single panel is longer.
 constexpr int64_t kPanelFloats = int64_t{1} << 19;
 // Panels of a group: at most 2^21 floats (8 MB), unless a single panel is longer.
@@ -256,13 +257,15 @@ void matmul_few_dense(Matrix<const float> x, const DenseView& w, int64_t begin, 
   }
 }
 
-// One dot product per output: each thread reads one contiguous range of the weights once.
+// One dot product per output: each thread reads one contiguous range of the weights once. A range
+// is worth waking a thread for: at least kFewProducts multiplications.
 void matmul_few(Matrix<const float> x, const RowSource& weight, Matrix<float> y, ThreadPool& pool,
                 const Ops& ops, bool accumulate) {
-  const int64_t groups = ceil_div(weight.rows(), kDecodeRows);
-  pool.run_static(groups, [&](int64_t first, int64_t last, int) {
-    const int64_t begin = first * kDecodeRows;
-    const int64_t end = std::min(last * kDecodeRows, weight.rows());
+  const int64_t row_products = std::max<int64_t>(x.rows * x.cols, 1);
+  const int64_t group = round_up(ceil_div(kFewProducts, row_products), kDecodeRows);
+  pool.run_static(ceil_div(weight.rows(), group), [&](int64_t first, int64_t last, int) {
+    const int64_t begin = first * group;
+    const int64_t end = std::min(last * group, weight.rows());
     if (const DenseView* dense = weight.dense()) {
       matmul_few_dense(x, *dense, begin, end, y, ops, accumulate);
       return;
