@@ -70,6 +70,20 @@ def _ticks(low, high):
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def _place(x, y, text, taken):
+    """A place for a label of font size 10 beside a point, clear of the boxes in `taken`: (x, y, anchor)."""
+    wide = 6.2 * len(text)
+    for step in range(12):
+        for dx, dy, anchor in ((9, 4, "start"), (-9, 4, "end"), (9, -8 - 11 * step, "start"), (9, 16 + 11 * step, "start"),
+                               (-9, -8 - 11 * step, "end"), (-9, 16 + 11 * step, "end")):
+            left = x + dx - (wide if anchor == "end" else 0)
+            box = (left, y + dy - 9, left + wide, y + dy + 2)
+            if all(box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken):
+                taken.append(box)
+                return x + dx, y + dy, anchor
+    return x + 9, y + 4, "start"
+
+
 def write_chart(path, title, x_label, y_label, series, line=None):
     """Writes an SVG scatter chart. series: name -> [(x, y, label)]; line: (y, label) of a horizontal reference."""
     width, height, left, right, top, bottom = 760, 440, 70, 20, 40, 55
@@ -97,12 +111,18 @@ def write_chart(path, title, x_label, y_label, series, line=None):
     if line:
         y = to_y(line[0])
         out.append(f'<line x1="{left}" y1="{y:.1f}" x2="{width - right}" y2="{y:.1f}" stroke="#444" stroke-dasharray="5 4"/>')
-        out.append(f'<text x="{width - right}" y="{y - 5:.1f}" text-anchor="end" fill="#444">{html.escape(line[1])}</text>')
+        out.append(f'<text x="{left + 4}" y="{y + 15:.1f}" fill="#444">{html.escape(line[1])}</text>')
+    taken = [(to_x(x) - 5, to_y(y) - 5, to_x(x) + 5, to_y(y) + 5) for x, y, _ in points]
+    taken.append((-width, 0, left, height))  # the axis and its numbers
+    if line:
+        taken.append((left, to_y(line[0]) - 2, width, to_y(line[0]) + 2))
+        taken.append((left, to_y(line[0]), left + 4 + 7 * len(line[1]), to_y(line[0]) + 18))
     for index, (name, values) in enumerate(series.items()):
         color = ("#0b6fb8", "#c2410c", "#15803d", "#7e22ce")[index % 4]
         out.append(f'<circle cx="{width - right - 190}" cy="{top + 12 + 18 * index}" r="5" fill="{color}"/>')
         out.append(f'<text x="{width - right - 178}" y="{top + 16 + 18 * index}">{html.escape(name)}</text>')
         for x, y, label in values:
             out.append(f'<circle cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="5" fill="{color}" fill-opacity="0.8"/>')
-            out.append(f'<text x="{to_x(x) + 8:.1f}" y="{to_y(y) + 4:.1f}" fill="{color}" font-size="10">{html.escape(label)}</text>')
+            text_x, text_y, anchor = _place(to_x(x), to_y(y), label, taken)
+            out.append(f'<text x="{text_x:.1f}" y="{text_y:.1f}" text-anchor="{anchor}" fill="{color}" font-size="10">{html.escape(label)}</text>')
     path.write_text("\n".join(out + ["</svg>"]) + "\n")
