@@ -17,8 +17,8 @@ namespace {
 
 /// Tokens of one forward call, and bounds of one chunk of logits.
 constexpr int64_t kBatchTokens = 2048;
-constexpr int64_t kChunkRows = 128;
-constexpr int64_t kChunkFloats = int64_t{8} << 20;  // 32 MiB
+constexpr int64_t kChunkRows = 256;
+constexpr int64_t kChunkFloats = int64_t{16} << 20;  // 64 MiB
 
 /// Mean and variance of numbers that come one by one (Welford).
 struct RunningMoments {
