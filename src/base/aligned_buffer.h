@@ -1,10 +1,9 @@
-// AlignedBuffer<T>: owns `size` elements on a 64-byte boundary. The elements are NOT initialized
-// unless `zeroed` is used. Movable, not copyable.
+// AlignedBuffer<T>: owns `size` elements on a 64-byte boundary. The elements are NOT
+// initialized. Movable, not copyable.
 #pragma once
 
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
@@ -26,11 +25,6 @@ class AlignedBuffer {
     const size_t bytes = (size * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
     if (data_ == nullptr) throw std::bad_alloc();
-  }
-  static AlignedBuffer zeroed(size_t size) {
-    AlignedBuffer buffer(size);
-    if (size != 0) std::memset(static_cast<void*>(buffer.data()), 0, size * sizeof(T));
-    return buffer;
   }
 
   T* data() { return data_.get(); }

@@ -82,20 +82,16 @@ RopeTable::RopeTable(std::span<const float> frequencies, int64_t first_position,
   }
 }
 
-void RopeTable::apply(const RopeConfig& rope, int64_t head_dim, Matrix<float> x, int64_t row_begin,
-                      int64_t row_end) const {
-  // (first, second) of pair i: (i, i + pairs) or (2i, 2i + 1).
-  const int64_t step = rope.pairs == RopePairs::kHalves ? 1 : 2;
-  const int64_t distance = rope.pairs == RopePairs::kHalves ? pairs_ : 1;
+void RopeTable::apply(int64_t head_dim, Matrix<float> x, int64_t row_begin, int64_t row_end) const {
   for (int64_t r = row_begin; r < row_end; ++r) {
     const float* c = cos_.data() + r * pairs_;
     const float* s = sin_.data() + r * pairs_;
     for (int64_t head = 0; head < x.cols / head_dim; ++head) {
       float* v = x.row(r).data() + head * head_dim;
       for (int64_t i = 0; i < pairs_; ++i) {
-        const float a = v[i * step], b = v[i * step + distance];
-        v[i * step] = a * c[i] - b * s[i];
-        v[i * step + distance] = b * c[i] + a * s[i];
+        const float a = v[i], b = v[i + pairs_];
+        v[i] = a * c[i] - b * s[i];
+        v[i + pairs_] = b * c[i] + a * s[i];
       }
     }
   }

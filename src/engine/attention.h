@@ -21,13 +21,12 @@ struct AttentionInput {
 void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
                const Context& ctx);
 
-/// Rotates the first rope.dims numbers of each head of x [tokens, heads * head_dim], tokens at
-/// positions first_position, ... `frequencies` as rope_frequencies.
+/// Rotates the first 2 x frequencies.size() numbers of each head of x [tokens, heads * head_dim],
+/// tokens at positions first_position, ... `frequencies` as rope_frequencies gives them.
 class RopeTable {
  public:
   RopeTable(std::span<const float> frequencies, int64_t first_position, int64_t positions);
-  void apply(const RopeConfig& rope, int64_t head_dim, Matrix<float> x, int64_t row_begin,
-             int64_t row_end) const;
+  void apply(int64_t head_dim, Matrix<float> x, int64_t row_begin, int64_t row_end) const;
 
  private:
   int64_t pairs_;

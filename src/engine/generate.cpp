@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 namespace twofold {
@@ -136,6 +137,10 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   while (options.max_tokens < 0 || static_cast<int64_t>(result.ids.size()) < options.max_tokens) {
     ctx.check_cancelled();
     model.logits({hidden.data(), 1, config.hidden}, {logits.data(), 1, config.vocab_size}, ctx);
+    if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+      fail(ErrorCode::kUnsupported, model.files().path.string(),
+           "expected finite logits, found others after {} tokens", history.size());
+    }
     const int32_t id = sampler.sample(logits, history);
     const bool end =
         std::find(config.eos_ids.begin(), config.eos_ids.end(), id) != config.eos_ids.end() ||

@@ -18,8 +18,6 @@ KvCache::KvCache(const ModelConfig& config, int64_t capacity)
       keys_(static_cast<size_t>(config.layers)),
       values_(static_cast<size_t>(config.layers)) {}
 
-void KvCache::truncate(int64_t length) { length_ = std::clamp<int64_t>(length, 0, length_); }
-
 int64_t KvCache::bytes() const {
   return 2 * layers_ * allocated_ * width_ * static_cast<int64_t>(sizeof(float));
 }

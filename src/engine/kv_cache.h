@@ -17,8 +17,6 @@ class KvCache {
   KvCache(const ModelConfig& config, int64_t capacity);
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
-  /// Forgets positions from `length` on.
-  void truncate(int64_t length);
   int64_t bytes() const;
 
   /// Rows for positions [0, positions): k and v [positions, kv_width] of one layer.

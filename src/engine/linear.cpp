@@ -11,16 +11,17 @@
 namespace twofold {
 namespace {
 
-PackedMatrix packed_of(const Slot& slot) {
-  const std::string where = fmt::format("{}: {}", slot.tensor->file, slot.name);
-  PackedMatrix packed;
-  packed.format = parse_format(slot.format);
-  packed.rows = slot.shape[0];
-  packed.cols = slot.shape[1];
-  packed.bytes.view = {DType::kU8, slot.tensor->shape, slot.tensor->bytes};
-  packed.bytes.owner = slot.tensor->owner;
-  packed.format.family->check(packed, where);
-  return packed;
+PackedMatrix packed_of(const ModelFiles& files, const Slot& slot) {
+  const std::string where = fmt::format("{}: {}", files.path.string(), slot.name);
+  Format format;
+  try {
+    format = parse_format(slot.format);
+  } catch (const Error& e) {  // here the name comes from a file, not from the caller
+    fail(ErrorCode::kCorruptFile, where, e.what());
+  }
+  return open_packed(format, slot.shape[0], slot.shape[1],
+                     {{DType::kU8, slot.tensor->shape, slot.tensor->bytes}, slot.tensor->owner},
+                     where);
 }
 
 /// The matrix as a kernel or the panel path multiplies it, in the stored basis.
@@ -31,13 +32,14 @@ std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<Packe
 }  // namespace
 
 Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
-  if (!slot.format.empty()) packed_ = packed_of(slot);
+  if (!slot.format.empty()) packed_ = packed_of(files, slot);
   source_ = source_of(slot, packed_);
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) {
-    spec_ =
+    const TransformSpec spec =
         transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name));
-    transform_ = prepare_transform(spec_, rows(), cols());
+    transform_ = prepare_transform(spec, rows(), cols());
+    if (transform_->identity()) transform_ = nullptr;
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
@@ -80,12 +82,6 @@ void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) c
   for (int64_t r = 0; r < y.rows; ++r) op.add(bias_.data(), y.row(r).data(), y.cols);
 }
 
-void Linear::row(int64_t index, float* out) const {
-  if (transform_ == nullptr) {
-    source_->decode_rows(index, 1, out, cols());
-    return;
-  }
-  fail(ErrorCode::kUnsupported, spec_.name, "an embedding table cannot be looked up in this basis");
-}
+void Linear::row(int64_t index, float* out) const { source_->decode_rows(index, 1, out, cols()); }
 
 }  // namespace twofold

@@ -25,12 +25,13 @@ class Linear {
   int64_t cols() const { return source_->cols(); }
   /// Bytes read per product, bias left out.
   int64_t stored_bytes() const { return stored_bytes_; }
-  const RowSource& source() const { return *source_; }
 
   /// y = W x + bias: x [m, cols], y [m, rows].
   void apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
   /// Rows of W in the model's basis (an embedding table's look-up): out [cols].
   void row(int64_t index, float* out) const;
+  /// True if rows are stored in the model's own basis, so that they can be looked up.
+  bool in_model_basis() const { return transform_ == nullptr; }
 
  private:
   void multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
@@ -38,8 +39,7 @@ class Linear {
   std::unique_ptr<RowSource> source_;
   std::optional<PackedMatrix> packed_;
   std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
-  TransformSpec spec_;
-  std::vector<float> bias_;  // [rows] or empty
+  std::vector<float> bias_;                             // [rows] or empty
   int64_t stored_bytes_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "engine/load_tokenizer.h"
 
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "io/file.h"
 
@@ -28,8 +29,20 @@ std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
   return nullptr;
 }
 
+/// A token id, or -1 if the file names none.
+int32_t token_id(const GgufFile& g, std::string_view name) {
+  const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+  return checked_cast<int32_t>(g.get_int(key, -1), fmt::format("{}: {}", g.path, key));
+}
+
 std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
   if (!g.has("tokenizer.ggml.model")) return nullptr;
+  return make_tokenizer_from_gguf(gguf_vocabulary(g), g.path);
+}
+
+}  // namespace
+
+GgufVocabulary gguf_vocabulary(const GgufFile& g) {
   GgufVocabulary v;
   v.model = g.get_string("tokenizer.ggml.model");
   v.pre = g.get_string("tokenizer.ggml.pre", "");
@@ -37,9 +50,9 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
   if (const auto* merges = g.get_strings("tokenizer.ggml.merges")) v.merges = *merges;
   v.scores = g.get_floats("tokenizer.ggml.scores");
   v.token_types = g.get_ints("tokenizer.ggml.token_type");
-  v.bos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.bos_token_id", -1));
-  v.eos_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.eos_token_id", -1));
-  v.unk_id = static_cast<int32_t>(g.get_int("tokenizer.ggml.unknown_token_id", -1));
+  v.bos_id = token_id(g, "bos");
+  v.eos_id = token_id(g, "eos");
+  v.unk_id = token_id(g, "unknown");
   // llama.cpp's default: SentencePiece vocabularies add a space, byte-level ones do not.
   const bool sentencepiece = !g.has("tokenizer.ggml.merges");
   if (g.has("tokenizer.ggml.add_bos_token")) {
@@ -49,10 +62,8 @@ std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
     v.add_eos = g.get_bool("tokenizer.ggml.add_eos_token", false);
   }
   v.add_space_prefix = g.get_bool("tokenizer.ggml.add_space_prefix", sentencepiece);
-  return make_tokenizer_from_gguf(v, g.path);
+  return v;
 }
-
-}  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files) {
   switch (files.container) {

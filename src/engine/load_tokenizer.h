@@ -4,10 +4,15 @@
 #include <filesystem>
 #include <memory>
 
+#include "io/gguf.h"
 #include "model/model_files.h"
 #include "text/tokenizer.h"
 
 namespace twofold {
+
+/// The tokenizer.ggml.* keys of a GGUF file. @throws Error(kCorruptFile) on a wrong type or an id
+/// out of range.
+GgufVocabulary gguf_vocabulary(const GgufFile& file);
 
 /// The tokenizer of a folder (tokenizer.json; vocab.json + merges.txt; tokenizer.model), of a GGUF
 /// file, or beside a llama2.c checkpoint (tokenizer.bin, tok<vocab>.bin, tokenizer.model).

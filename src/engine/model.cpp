@@ -39,6 +39,16 @@ Norm read_norm(const ModelFiles& files, const std::string& slot) {
   return norm;
 }
 
+/// A matrix whose rows are looked up.
+std::unique_ptr<Linear> table(const ModelFiles& files, const Slot& slot) {
+  auto matrix = std::make_unique<Linear>(files, slot, nullptr);
+  if (!matrix->in_model_basis()) {
+    fail(ErrorCode::kUnsupported, fmt::format("{}: {}", files.path.string(), slot.name),
+         "expected a table in the model's own basis, found transform {}", slot.transform.dump());
+  }
+  return matrix;
+}
+
 constexpr int64_t kRowsPerItem = 16;
 
 /// Calls body(begin, end) over chunks of rows, in parallel if there are enough of them.
@@ -175,9 +185,9 @@ void Model::Impl::bind() {
     if (slot.layer >= 0) {
       bind_block_slot(slot);
     } else if (slot.role == Role::kEmbedding) {
-      embed = std::make_unique<Linear>(files, slot, nullptr);
+      embed = table(files, slot);
     } else if (slot.role == Role::kPosition) {
-      position = std::make_unique<Linear>(files, slot, nullptr);
+      position = table(files, slot);
     } else if (slot.role == Role::kHead) {
       head = std::make_unique<Linear>(files, slot, nullptr);
     }
@@ -253,7 +263,7 @@ void Model::Impl::run_attention(int64_t layer, std::span<const SequenceInput> ba
         for (Matrix<float> x : {q, k}) {
           x.data -= shift * stride;
           x.rows += shift;
-          rope->apply(c.rope, c.head_dim, x, begin + shift, end + shift);
+          rope->apply(c.head_dim, x, begin + shift, end + shift);
         }
       });
     }

@@ -38,11 +38,13 @@ class Model {
 
   const ModelConfig& config() const;
   const ModelFiles& files() const;
-  /// Bytes of all weights that one token reads (head included, one row of each table).
+  /// Bytes of the matrices that one token reads: block linears and head.
   int64_t bytes_per_token() const;
 
   /// Runs the blocks. @return hidden states after the final norm, [sum of lengths, hidden],
-  /// sequences one after the other. The result of a sequence does not depend on the others.
+  /// sequences one after the other. The result of a sequence does not depend on the others, except
+  /// that a batch of fewer than kGemmMinRows tokens in all adds its products in another order
+  /// (float rounding only).
   /// @throws Error(kInvalidArgument) on an id outside the vocabulary, an empty sequence, or a
   /// sequence beyond the model's context.
   AlignedBuffer<float> forward(std::span<const SequenceInput> batch, const Context& ctx,

@@ -31,6 +31,7 @@ const Kernel& reference_kernel() {
   static const Kernel kKernel = {.name = "reference",
                                  .isa = Isa::kScalar,
                                  .max_m = std::numeric_limits<int64_t>::max(),
+                                 .selectable = false,
                                  .accepts = accepts,
                                  .run = run};
   return kKernel;

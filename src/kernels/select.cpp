@@ -12,8 +12,8 @@ std::span<const Kernel> all_kernels() {
 const Kernel* select_kernel(const Format& format, int64_t m, Isa limit) {
   const Kernel* best = nullptr;
   for (const Kernel& kernel : all_kernels()) {
-    if (kernel.name == reference_kernel().name) continue;
-    if (kernel.isa > limit || m > kernel.max_m || !kernel.accepts(format)) continue;
+    if (!kernel.selectable || kernel.isa > limit || m > kernel.max_m) continue;
+    if (!kernel.accepts(format)) continue;
     if (best == nullptr || kernel.isa > best->isa) best = &kernel;
   }
   return best;

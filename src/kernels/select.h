@@ -13,7 +13,8 @@ namespace twofold {
 struct Kernel {
   std::string_view name;  // "reference"
   Isa isa;
-  int64_t max_m;  // most rows of activations it is meant for
+  int64_t max_m;    // most rows of activations it is meant for
+  bool selectable;  // false: a definition to compare with, never chosen
   bool (*accepts)(const Format& format);
   void (*run)(const MatmulArgs& args);
 };

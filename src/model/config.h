@@ -12,13 +12,12 @@ enum class NormKind { kLayerNorm, kRmsNorm };
 enum class Activation { kGeluErf, kGeluTanh, kSilu, kRelu };
 enum class PositionKind { kLearned, kRope };
 enum class RopeScaling { kNone, kLinear, kLlama3 };
-/// Which numbers of a head rope turns together: halves (i, i + d/2) or neighbours (2i, 2i + 1).
-enum class RopePairs { kHalves, kNeighbours };
 
+/// Rope turns the numbers i and i + dims / 2 of a head together; files that store neighbours as
+/// pairs are read with WeightView::rope_permuted_heads.
 struct RopeConfig {
   double theta = 10000;
   int64_t dims = 0;  // of each head, from its start
-  RopePairs pairs = RopePairs::kHalves;
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1;
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3

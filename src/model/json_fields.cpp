@@ -133,13 +133,6 @@ Activation parse_activation(const JsonFields& fields, std::string_view name,
   fields.refuse(name, "known: " + known);
 }
 
-std::string_view activation_name(Activation activation) {
-  for (const ActivationName& row : kActivations) {
-    if (row.activation == activation) return row.name;
-  }
-  fail(ErrorCode::kInternal, "activation", "not in the table");
-}
-
 RopeConfig parse_rope(const JsonFields& fields, double default_theta, int64_t context) {
   RopeConfig rope;
   rope.theta = fields.get_float("rope_theta", default_theta);

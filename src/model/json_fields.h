@@ -45,7 +45,6 @@ class JsonFields {
 /// known.
 Activation parse_activation(const JsonFields& fields, std::string_view name,
                             std::string_view fallback);
-std::string_view activation_name(Activation activation);
 
 /// rope_theta, rope_scaling and rope_parameters in both spellings; fills everything but `dims`.
 RopeConfig parse_rope(const JsonFields& fields, double default_theta, int64_t context);

@@ -51,7 +51,7 @@ class Binder {
   bool exists(const TensorRule& rule) const {
     // A quantized folder may hold a head of its own for a model whose head was tied.
     if (rule.role == Role::kHead && files_.is_quantized() &&
-        files_.quantization.value("untied_head", false)) {
+        JsonFields(files_.quantization, quantization_where()).get_bool("untied_head", false)) {
       return true;
     }
     return applies(rule.when, files_.config);
@@ -94,6 +94,10 @@ class Binder {
     files_.slots.push_back(std::move(slot));
   }
 
+  std::string quantization_where() const {
+    return (files_.path / "config.json").string() + ": quantization_config";
+  }
+
   bool permuted() const {
     switch (files_.container) {
       case Container::kHuggingFace:
@@ -109,7 +113,9 @@ class Binder {
   /// Reads format and transform of a packed tensor; false if the tensor was kept as it was.
   bool bind_packed(Slot& slot) const {
     const auto tensors = files_.quantization.find("tensors");
-    if (tensors == files_.quantization.end()) return false;
+    if (tensors == files_.quantization.end() || !tensors->is_object()) {
+      fail(ErrorCode::kCorruptFile, quantization_where(), "tensors: expected an object");
+    }
     const auto entry = tensors->find(slot.name);
     if (entry == tensors->end()) return false;
     const std::string where = fmt::format("{}: quantization_config: {}",

@@ -211,6 +211,22 @@ TEST(Forward, ObserversSeeEveryInputOfEveryLinear) {
   }
 }
 
+TEST(Forward, AFormatThatDoesNotExistIsADamagedFile) {
+  ModelFiles files = open_model(test_data("tiny-models/llama-tied"));
+  for (Slot& slot : files.slots) {
+    if (slot.role == Role::kMlpOut) slot.format = "r16-u99";
+  }
+  const std::string path = files.path.string();
+  try {
+    Model::load(std::move(files));
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kCorruptFile);
+    EXPECT_NE(std::string(e.what()).find(path), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("r16-u99"), std::string::npos) << e.what();
+  }
+}
+
 TEST(Forward, BadRequestsAreRefused) {
   ThreadPool pool(1);
   const Context ctx{.pool = pool};

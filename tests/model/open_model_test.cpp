@@ -119,6 +119,30 @@ TEST_F(OpenModel, OtherQuantizationsAndFolderVersionsAreRefused) {
   EXPECT_NE(refused(ErrorCode::kCorruptFile).find("expected packed bytes"), std::string::npos);
 }
 
+TEST_F(OpenModel, EveryFieldOfTheQuantizationIsChecked) {
+  const Json good = {{"quant_method", "twofold"},
+                     {"format_version", kFolderFormatVersion},
+                     {"untied_head", false},
+                     {"tensors", Json::object()}};
+  config_["quantization_config"] = good;
+  write_config();
+  EXPECT_NO_THROW(open_model(folder_));
+  for (const auto& [field, bad] : std::vector<std::pair<std::string, Json>>{
+           {"quant_method", 3},
+           {"format_version", "zero"},
+           {"untied_head", "yes"},
+           {"tensors", 3},
+           {"tensors", {{"model.norm.weight", 7}}},
+           {"tensors", {{"model.norm.weight", {{"format", 7}, {"shape", {32}}}}}},
+           {"tensors", {{"model.norm.weight", {{"format", "r16-u4"}, {"shape", {31}}}}}}}) {
+    config_["quantization_config"] = good;
+    config_["quantization_config"][field] = bad;
+    write_config();
+    EXPECT_NE(refused(ErrorCode::kCorruptFile).find("quantization_config"), std::string::npos)
+        << field;
+  }
+}
+
 TEST_F(OpenModel, EndTokensOfTheGenerationSettingsCount) {
   config_["eos_token_id"] = {2, 5};
   write_config();

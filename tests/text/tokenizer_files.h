@@ -8,7 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "io/gguf.h"
 #include "support/paths.h"
 #include "text/tokenizer.h"
 
@@ -30,21 +29,6 @@ inline std::unique_ptr<Tokenizer> stories() {
 inline std::unique_ptr<Tokenizer> babyllama() {
   return make_tokenizer_from_sentencepiece(
       read_file(source_dir() / "models/babyllama-tok105/tok105.model"), "tok105.model");
-}
-
-/// The tokenizer.ggml.* keys as they stand.
-inline GgufVocabulary gguf_vocabulary(const std::filesystem::path& path) {
-  const GgufFile file = read_gguf(path);
-  GgufVocabulary v;
-  v.model = file.get_string("tokenizer.ggml.model");
-  v.pre = file.get_string("tokenizer.ggml.pre", "");
-  if (const auto* tokens = file.get_strings("tokenizer.ggml.tokens")) v.tokens = *tokens;
-  if (const auto* merges = file.get_strings("tokenizer.ggml.merges")) v.merges = *merges;
-  v.scores = file.get_floats("tokenizer.ggml.scores");
-  v.token_types = file.get_ints("tokenizer.ggml.token_type");
-  v.bos_id = static_cast<int32_t>(file.get_int("tokenizer.ggml.bos_token_id", -1));
-  v.eos_id = static_cast<int32_t>(file.get_int("tokenizer.ggml.eos_token_id", -1));
-  return v;
 }
 
 inline std::vector<int32_t> read_numbers(const std::string& text) {

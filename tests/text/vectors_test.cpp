@@ -1,6 +1,7 @@
 // Published vectors: ids of other programs for the same text.
 #include <gtest/gtest.h>
 
+#include "engine/load_tokenizer.h"
 #include "text/tokenizer_files.h"
 
 namespace twofold {
@@ -85,7 +86,7 @@ void expect_vectors(const Tokenizer& tokenizer, const std::filesystem::path& ggu
 class GgufVectors : public ::testing::TestWithParam<const char*> {};
 TEST_P(GgufVectors, AreEqualIdForId) {
   const auto path = test_data("tokenizers/oracle-vectors/" + std::string(GetParam()));
-  const auto tokenizer = make_tokenizer_from_gguf(gguf_vocabulary(path), path.string());
+  const auto tokenizer = make_tokenizer_from_gguf(gguf_vocabulary(read_gguf(path)), path.string());
   expect_vectors(*tokenizer, path);
   // And what import writes gives the same.
   expect_vectors(*make_tokenizer_from_json(tokenizer_to_json(*tokenizer), "", "exported"), path);
@@ -106,7 +107,7 @@ TEST(LlamaTokenizer, GivesTheVectorsOfLlamaCppFromEachOfItsFiles) {
   OUTSIDE_OR_SKIP(gguf, "tokenizers/oracle-vectors/ggml-vocab-llama-spm.gguf");
   OUTSIDE_OR_SKIP(model, "tokenizers/llama2/tokenizer.model");
   OUTSIDE_OR_SKIP(json, "tokenizers/llama2/tokenizer.json");
-  const auto from_gguf = make_tokenizer_from_gguf(gguf_vocabulary(*gguf), "gguf");
+  const auto from_gguf = make_tokenizer_from_gguf(gguf_vocabulary(read_gguf(*gguf)), "gguf");
   expect_vectors(*from_gguf, *gguf);
   expect_vectors(*make_tokenizer_from_sentencepiece(read_file(*model), "model"), *gguf);
   expect_vectors(*make_tokenizer_from_json(read_file(*json), "", "json"), *gguf);
