@@ -35,6 +35,12 @@ def run(*command):
     return result.stdout
 
 
+def loss_of(logits, target):
+    """-ln softmax(logits)[target]"""
+    top = max(logits)
+    return top + math.log(sum(math.exp(value - top) for value in logits)) - logits[target]
+
+
 def table_rows(markdown):
     rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
@@ -67,11 +73,20 @@ class PotGpt2(Experiment):
         prompts, logits_file = self.work / "prompts.txt", self.work / "logits.json"
         prompts.write_text("\n".join(" ".join(map(str, window[:-1])) for window in windows) + "\n")
         run(PROGRAM, "logits", GOLDEN, "--token-ids", prompts, "--json", logits_file)
-        losses = []
-        for window, row in zip(windows, json.loads(logits_file.read_text())["logits"], strict=True):
-            top = max(row)
-            losses.append(top + math.log(sum(math.exp(value - top) for value in row)) - row[window[-1]])
+        logits = json.loads(logits_file.read_text())["logits"]
+        losses = [loss_of(row, window[-1]) for window, row in zip(windows, logits, strict=True)]
         self.assertAlmostEqual(loss, sum(losses) / len(losses), delta=1e-4)
+
+    def test_the_loss_is_the_one_of_the_logits_of_the_transformers_library(self):
+        study = load("pot-gpt2")
+        sequences = json.loads((GOLDEN / "expected.json").read_text())["sequences"]
+        window, = (sequence for sequence in sequences if len(sequence["ids"]) == study.WINDOW)
+        for target in (0, 41, 95):
+            self.id_file.write_text(" ".join(map(str, [*window["ids"], target])))
+            result = study.score(study.Program(PROGRAM), GOLDEN, self.id_file)
+            self.assertAlmostEqual(result["nats_per_token"], loss_of(window["last_logits"], target), delta=1e-5)
+        source = self.experiment()[0]  # one place to draw: every prediction is the last target
+        self.assertAlmostEqual(float(source[3].split()[0]), loss_of(window["last_logits"], 95), delta=1e-4)
 
     def test_every_quantizer_runs_with_float_and_quantized_tables(self):
         rows = self.experiment()
@@ -110,6 +125,7 @@ class PotShakespeare(Experiment):
         study = load("pot-shakespeare")
         reference = study.reference_values()
         self.assertEqual(len(reference["float32"]), 4)
+        self.assertEqual(len(reference[study.TRAIN_ROW]), 2)
         for name in study.QUANTIZERS:
             self.assertEqual(len(reference[name]), 8, name)
 
