@@ -98,13 +98,28 @@ OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe) {
       plan.kept.push_back(plan_kept(slot));
     }
   };
+  std::vector<bool> used(recipe.rules.size(), false);
+  const auto mark_rule_of = [&](const Slot& slot) {
+    const std::optional<size_t> rule = deciding_rule(recipe, slot);
+    if (rule && (slot.shape.size() == 2 || recipe.rules[*rule].keep)) used[*rule] = true;
+  };
   std::optional<Slot> extra_head;
   for (const Slot& slot : source.slots) {
     const std::optional<MethodChoice> choice = choose(recipe, slot);
     add(slot, choice);
+    mark_rule_of(slot);
     if (slot.role != Role::kEmbedding || !source.config.tied_head) continue;
     const Slot head = tied_head(source, slot);
+    mark_rule_of(head);
     if (choose(recipe, head) != choice) extra_head = head;
+  }
+  for (size_t i = 0; i < used.size(); ++i) {
+    if (!used[i]) plan.idle_rules.push_back(i + 1);
+  }
+  if (plan.idle_rules.size() == recipe.rules.size()) {
+    fail(ErrorCode::kInvalidArgument, "recipe",
+         "expected a rule that matches a tensor of {}; none of {} does", source.path.string(),
+         recipe.rules.size());
   }
   if (extra_head) {
     plan.untied_head = true;

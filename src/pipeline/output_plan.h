@@ -41,13 +41,16 @@ struct OutputPlan {
   std::vector<PlannedTensor> kept;
   /// The source has one matrix for table and head; the output has two, treated differently.
   bool untied_head = false;
+  /// Rules of the recipe, counted from 1, that decide about no tensor.
+  std::vector<size_t> idle_rules;
 
   std::vector<TensorPlan> stored() const;
   /// Number of two-dimensional tensors.
   int64_t matrices() const;
 };
 
-/// @throws Error(kInvalidArgument) if a matrix cannot be stored as the recipe wants it.
+/// @throws Error(kInvalidArgument) if a matrix cannot be stored as the recipe wants it, or if no
+/// rule decides about any tensor.
 OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe);
 
 }  // namespace twofold

@@ -35,6 +35,9 @@ class Quantizer {
   }
 
   QuantizeReport run() {
+    for (const size_t rule : plan_.idle_rules) {
+      ctx_.note(fmt::format("recipe: rule {} decides about no tensor of this model", rule));
+    }
     write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
     for (const PlannedBlock& block : plan_.blocks) {
       for (const PlannedInput& input : block.inputs) {

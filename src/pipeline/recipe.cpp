@@ -246,14 +246,18 @@ RecipeRule table_rule(std::string_view flag, std::string_view value,
 
 }  // namespace
 
-std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot) {
-  if (slot.shape.size() != 2) return std::nullopt;
-  for (const RecipeRule& rule : recipe.rules) {
-    if (!matches(rule, slot)) continue;
-    if (rule.keep) return std::nullopt;
-    return choose_method(rule.request);
+std::optional<size_t> deciding_rule(const Recipe& recipe, const Slot& slot) {
+  for (size_t i = 0; i < recipe.rules.size(); ++i) {
+    if (matches(recipe.rules[i], slot)) return i;
   }
   return std::nullopt;
+}
+
+std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot) {
+  if (slot.shape.size() != 2) return std::nullopt;
+  const std::optional<size_t> rule = deciding_rule(recipe, slot);
+  if (!rule || recipe.rules[*rule].keep) return std::nullopt;
+  return choose_method(recipe.rules[*rule].request);
 }
 
 Recipe parse_recipe(std::string_view json, std::string_view where) {
@@ -266,7 +270,7 @@ Recipe parse_recipe(std::string_view json, std::string_view where) {
   }
   if (!document.is_object() || document.size() != 1 || !document.contains("rules") ||
       !document["rules"].is_array()) {
-    fail(ErrorCode::kInvalidArgument, where, "expected {{\"rules\": [...]}} and no other field");
+    fail(ErrorCode::kInvalidArgument, where, "expected {\"rules\": [...]} and no other field");
   }
   Recipe recipe;
   for (const Json& rule : document["rules"]) {

@@ -28,6 +28,8 @@ struct Recipe {
   std::vector<RecipeRule> rules;
 };
 
+/// Index of the rule that decides about a tensor: the first that matches. Nothing if none does.
+std::optional<size_t> deciding_rule(const Recipe& recipe, const Slot& slot);
 /// What a recipe says for one tensor; nothing = keep. Vectors (norms, biases) are always kept.
 /// @throws Error(kInvalidArgument) naming the rule if it cannot be carried out.
 std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot);
