@@ -38,18 +38,24 @@ std::string report_summary(const QuantizeReport& report) {
 }
 
 std::vector<JsonKey> report_json_keys() {
-  return {{"bytes", "of all weight files"},
-          {"parameters", "numbers in the source model, tied matrices once"},
-          {"bits_per_weight", "over the quantized matrices, with scales, tables and padding"},
-          {"bits_per_weight_total", "8 x bytes / parameters"},
-          {"matrices", "a list, one object per matrix"},
-          {"matrices[].name", "tensor name"},
-          {"matrices[].rows", "outputs"},
-          {"matrices[].cols", "inputs"},
-          {"matrices[].method", "method, or keep"},
-          {"matrices[].format", "byte layout, or the stored type"},
-          {"matrices[].bits_per_weight", "8 x bytes of the matrix / (rows x cols)"},
-          {"matrices[].proxy_loss", "tr(E H E^T) / tr(W H W^T); H = identity without calibration"}};
+  return {
+      {"bytes", "of all weight files"},
+      {"parameters", "numbers in the source model, tied matrices once"},
+      {"bits_per_weight", "over the quantized matrices, with scales, tables and padding"},
+      {"bits_per_weight_total", "8 x bytes / parameters"},
+      {"matrices", "a list, one object per matrix"},
+      {"matrices[].name", "tensor name"},
+      {"matrices[].rows", "outputs"},
+      {"matrices[].cols", "inputs"},
+      {"matrices[].method", "method, or keep"},
+      {"matrices[].format", "byte layout, or the stored type"},
+      {"matrices[].bytes", "with scales, tables and padding"},
+      {"matrices[].bits_per_weight", "8 x bytes of the matrix / (rows x cols)"},
+      {"matrices[].proxy_loss",
+       "tr(E H E^T) / tr(W H W^T); H = identity without calibration; null if not recorded"},
+      {"matrices[].seconds", "of quantizing it; 0 if not recorded"},
+      {"matrices[].parameters", "all parts and settings of the method, an object; null if kept"},
+      {"matrices[].notes", "what the method had to say, a list of texts"}};
 }
 
 }  // namespace twofold::cli
