@@ -1,5 +1,6 @@
 #include "console.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "interrupt.h"
 
 namespace twofold::cli {
 
@@ -31,6 +33,21 @@ std::string minutes_text(double seconds) {
 
 }  // namespace
 
+void keep_standard_streams() {
+  // open() takes the lowest free number. Standard output is opened for reading, so that writing to
+  // it fails as it did when it was closed.
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) != -1) continue;
+    const int opened = ::open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+    if (opened != fd) _exit(1);
+  }
+}
+
+void write_error(const std::string& text) noexcept {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 void Output::write(std::string_view text) {
   while (!text.empty()) {
     const ssize_t count = ::write(STDOUT_FILENO, text.data(), text.size());
@@ -40,6 +57,8 @@ void Output::write(std::string_view text) {
       throw ClosedPipe{};
     } else if (errno != EINTR) {
       fail(ErrorCode::kIo, "standard output", "{}", std::strerror(errno));
+    } else if (interrupted()) {
+      fail(ErrorCode::kCancelled, "", "interrupted");
     }
   }
 }
@@ -55,7 +74,7 @@ Console::~Console() { clear(); }
 void Console::log(std::string_view line) {
   if (!shows_log_) return;
   clear();
-  fmt::print(stderr, "{}\n", line);
+  write_error(fmt::format("{}\n", line));
 }
 
 void Console::progress(std::string_view what, int64_t done, int64_t total) {
@@ -80,15 +99,13 @@ void Console::progress(std::string_view what, int64_t done, int64_t total) {
     line += fmt::format("  {:.{}f}/s  {} left", rate, rate < 10 ? 1 : 0,
                         minutes_text(static_cast<double>(total - done) / rate));
   }
-  std::fputs(line.c_str(), stderr);
-  std::fflush(stderr);
+  write_error(line);
   drawn_ = true;
 }
 
 void Console::clear() {
   if (!drawn_) return;
-  std::fputs("\r\x1b[K", stderr);
-  std::fflush(stderr);
+  write_error("\r\x1b[K");
   drawn_ = false;
 }
 

@@ -8,16 +8,24 @@
 
 namespace twofold::cli {
 
+/// Puts something in place of standard streams that are closed, so that no file that is opened
+/// later gets their numbers and with them what is written to standard error. Call it first.
+void keep_standard_streams();
+
 /// Thrown when the reader of standard output has gone: the program ends quietly.
 struct ClosedPipe {};
 
 /// Standard output.
 class Output {
  public:
-  /// Writes and flushes. @throws Error(kIo) if the system refuses, ClosedPipe.
+  /// Writes and flushes. @throws Error(kIo) if the system refuses, Error(kCancelled) if a signal
+  /// came while the reader kept it waiting, ClosedPipe.
   void write(std::string_view text);
   bool is_terminal() const;
 };
+
+/// Writes to standard error. What it refuses is lost: there is no other place to say so.
+void write_error(const std::string& text) noexcept;
 
 /// Standard error: log lines, and one progress bar if it is a terminal. One thread at a time.
 class Console {

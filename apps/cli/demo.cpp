@@ -25,7 +25,12 @@ constexpr std::string_view kPublished = "powers of two as published, per tensor"
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "twofold-demo-XXXXXX").string();
+    std::error_code error;
+    const fs::path parent = fs::temp_directory_path(error);
+    if (error) {
+      fail(ErrorCode::kIo, "TMPDIR", "expected a folder for temporary files: {}", error.message());
+    }
+    std::string name = (parent / "twofold-demo-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) {
       fail(ErrorCode::kIo, name, "cannot make a folder: {}", std::strerror(errno));
     }
@@ -43,12 +48,15 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-/// A context whose progress fills [begin, end) of one bar of kSteps for the whole demonstration.
+/// Steps of the bar of the whole demonstration.
 constexpr int64_t kSteps = 1000;
-Context part_of(const Context& ctx, int64_t begin, int64_t end) {
+
+/// A context whose progress fills the part from begin / steps to end / steps of that of `ctx`.
+Context part_of(const Context& ctx, int64_t begin, int64_t end, int64_t steps) {
   Context part = ctx;
-  part.progress = [&ctx, begin, end](std::string_view, int64_t done, int64_t total) {
-    if (total > 0) ctx.report("demo", begin + (end - begin) * done / total, kSteps);
+  part.progress = [&ctx, begin, end, steps](std::string_view, int64_t done, int64_t total) {
+    if (total <= 0) return;
+    ctx.report("demo", kSteps * (begin * total + (end - begin) * done) / (steps * total), kSteps);
   };
   return part;
 }
@@ -110,10 +118,12 @@ std::vector<std::shared_ptr<const Model>> make_models(const ModelFiles& source,
   for (DemoRow& row : rows) {
     const int64_t done = std::ssize(models);
     fs::path path = source.path;
+    ctx.report("demo", done, std::ssize(rows));
     if (!row.variant->series.empty()) {
       path = folder / fmt::format("variant-{}", done);
       quantize_model(source, demo_recipe(*row.variant),
-                     {.output = path, .command_line = "twofold demo"}, ctx);
+                     {.output = path, .command_line = "twofold demo"},
+                     part_of(ctx, done, done + 1, std::ssize(rows)));
     }
     models.push_back(Model::load(path));
     const QuantizeReport report = inspect_model(models.back()->files());
@@ -168,13 +178,13 @@ std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx) {
   for (const DemoVariant& variant : demo_variants()) rows.push_back({.variant = &variant});
 
   const TemporaryFolder folder;
-  const auto models = make_models(source, folder.path(), rows, part_of(ctx, 0, 0));
+  const auto models = make_models(source, folder.path(), rows, part_of(ctx, 0, 50, kSteps));
   std::vector<const Model*> pointers;
   for (const auto& model : models) pointers.push_back(model.get());
   const std::vector<int32_t> ids[] = {tokenizer->encode(text)};
   const std::vector<EvalResult> scores = evaluate_all(
       pointers, pointers.front(), ids, std::ssize(text), {.protocol = std::string(kDemoProtocol)},
-      {.config = source.config}, part_of(ctx, 50, 850));
+      {.config = source.config}, part_of(ctx, 50, 850, kSteps));
   const std::vector<int32_t> newline = tokenizer->encode("\n");
   for (size_t i = 0; i < rows.size(); ++i) {
     ctx.report("demo", 850 + 150 * static_cast<int64_t>(i) / std::ssize(rows), kSteps);
@@ -190,11 +200,13 @@ std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx) {
 
 fs::path default_demo_model() {
   const fs::path inside = fs::path("models") / "shakespeare-char";
-  const fs::path in_source = fs::path(TWOFOLD_SOURCE_DIR) / inside;
   std::error_code ignored;
-  if (fs::exists(in_source, ignored)) return in_source;
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-  return program.parent_path().parent_path() / TWOFOLD_INSTALL_DATADIR / "twofold" / inside;
+  fs::path found =
+      program.parent_path().parent_path() / TWOFOLD_INSTALL_DATADIR / "twofold" / inside;
+  if (!fs::exists(found, ignored)) found = fs::path(TWOFOLD_SOURCE_DIR) / inside;
+  const fs::path from_here = found.lexically_relative(fs::current_path(ignored));
+  return from_here.empty() || *from_here.begin() == ".." ? found : from_here;
 }
 
 }  // namespace twofold::cli

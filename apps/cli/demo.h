@@ -50,7 +50,8 @@ inline constexpr std::string_view kDemoProtocol = "nanogpt-full";
 /// @throws Error as the library, and Error(kCorruptFile) if the text is too short.
 std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx);
 
-/// Where the model lies: in the source tree this program was built from, or installed beside it.
+/// Where the model lies: installed with the program, or in the source tree it was built from.
+/// Relative to the working directory if it is inside.
 std::filesystem::path default_demo_model();
 
 /// Loss against bits, as SVG.

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "demo.h"
 #include "io/file.h"
+#include "output_file.h"
 #include "session.h"
 #include "text_table.h"
 
@@ -54,7 +55,7 @@ std::string result_text(std::span<const DemoRow> rows, const DemoFlags& flags, d
                           row.sample);
     }
   }
-  return text + fmt::format("\nchart: {}\ntime:  {:.1f} s\n", flags.svg, seconds);
+  return text + fmt::format("\ntime:  {:.1f} s\n", seconds);
 }
 
 OrderedJson result_json(std::span<const DemoRow> rows, const DemoFlags& flags, double seconds) {
@@ -91,12 +92,17 @@ void run(const DemoFlags& given, Session& session) {
   const auto start = std::chrono::steady_clock::now();
   DemoFlags flags = given;
   if (flags.model.empty()) flags.model = default_demo_model().string();
+  check_output_file(flags.svg);
   const std::vector<DemoRow> rows =
       run_demo({.model = flags.model, .seed = flags.seed}, session.ctx());
-  write_text_file(flags.svg, demo_chart(rows));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  if (session.json()) return session.print_json(result_json(rows, flags, taken.count()));
-  session.print(result_text(rows, flags, taken.count()));
+  if (session.json()) {
+    session.print_json(result_json(rows, flags, taken.count()));
+  } else {
+    session.print(result_text(rows, flags, taken.count()));
+  }
+  write_text_file(flags.svg, demo_chart(rows));
+  if (!session.json()) session.print(fmt::format("chart: {}\n", flags.svg));
 }
 
 std::vector<JsonKey> demo_json_keys() {

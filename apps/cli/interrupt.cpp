@@ -3,17 +3,25 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <string_view>
+
 namespace twofold::cli {
 
 namespace {
 
 std::atomic<bool> g_interrupted{false};
+std::atomic<bool> g_ends_at_once{false};
 std::atomic<int> g_signal{SIGINT};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 void on_signal(int signal) {
   if (g_interrupted.exchange(true)) _exit(128 + signal);
   g_signal.store(signal);
+  if (!g_ends_at_once) return;
+  constexpr std::string_view kMessage = "twofold: interrupted\n";
+  const ssize_t lost = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  static_cast<void>(lost);
+  _exit(128 + signal);
 }
 
 }  // namespace
@@ -21,12 +29,15 @@ void on_signal(int signal) {
 void install_signal_handlers() {
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = 0;  // a system call that waits ends, so that the flag is seen
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
 }
+
+EndsAtOnce::EndsAtOnce() { g_ends_at_once = true; }
+EndsAtOnce::~EndsAtOnce() { g_ends_at_once = false; }
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }
 

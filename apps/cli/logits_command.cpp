@@ -4,8 +4,9 @@
 
 #include "base/aligned_buffer.h"
 #include "commands.h"
-#include "engine/model.h"
 #include "io/file.h"
+#include "model_input.h"
+#include "output_file.h"
 #include "session.h"
 #include "token_ids.h"
 
@@ -32,7 +33,8 @@ std::string row_text(std::span<const float> row, int64_t sequence) {
 }
 
 void run_logits(const LogitsFlags& flags, Session& session) {
-  const auto model = Model::load(flags.model);
+  if (flags.json != "-") check_output_file(flags.json);
+  const auto model = load_model(flags.model, session);
   const auto sequences = read_token_ids(flags.token_ids);
   const ModelConfig& config = model->config();
   std::vector<float> row(static_cast<size_t>(config.vocab_size));

@@ -35,7 +35,7 @@ int status_of(ErrorCode code) {
 int report(std::string message, int status) {
   std::ranges::replace_if(
       message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, ' ');
-  fmt::print(stderr, "twofold: {}\n", message);
+  write_error(fmt::format("twofold: {}\n", message));
   return status;
 }
 
@@ -57,6 +57,15 @@ std::string quoted(const std::vector<std::string>& args) {
   return line;
 }
 
+const Command& command_named(const std::vector<Command>& commands, const std::string& name) {
+  const auto found = std::ranges::find(commands, name, &Command::name);
+  if (found != commands.end()) return *found;
+  std::string names;
+  for (const Command& command : commands) names += command.name + ", ";
+  fail(ErrorCode::kInvalidArgument, "", "expected one of {}--version or --help; found '{}'", names,
+       name);
+}
+
 void run(const std::vector<std::string>& args) {
   const std::vector<Command> commands = all_commands();
   const std::string name = args.empty() ? "--help" : args[0];
@@ -64,19 +73,16 @@ void run(const std::vector<std::string>& args) {
   if (name == "--version") return out.write(fmt::format("twofold {}\n", kVersion));
   if (name == "--help" || name == "-h" || name == "help") {
     const bool markdown = args.size() > 1 && args[1] == "--markdown";
-    return out.write(markdown ? markdown_reference() : help_text(commands));
+    if (markdown) return out.write(markdown_reference());
+    const bool of_command = name == "help" && args.size() > 1;
+    return out.write(of_command ? help_text(command_named(commands, args[1]))
+                                : help_text(commands));
   }
-  const auto found = std::ranges::find(commands, name, &Command::name);
-  if (found == commands.end()) {
-    std::string names;
-    for (const Command& command : commands) names += command.name + ", ";
-    fail(ErrorCode::kInvalidArgument, name, "unknown command; expected {}--version or --help",
-         names);
-  }
-  parse_flags(*found, std::span(args).subspan(1));
-  if (found->common->help) return out.write(help_text(*found));
-  Session session(*found->common, quoted(args));
-  found->run(session);
+  const Command& command = command_named(commands, name);
+  parse_flags(command, std::span(args).subspan(1));
+  if (command.common->help) return out.write(help_text(command));
+  Session session(*command.common, quoted(args));
+  command.run(session);
 }
 
 int guarded(const std::vector<std::string>& args) {
@@ -101,6 +107,7 @@ int guarded(const std::vector<std::string>& args) {
 }  // namespace twofold::cli
 
 int main(int argc, char** argv) {
+  twofold::cli::keep_standard_streams();
   twofold::cli::install_signal_handlers();
   return twofold::cli::guarded({argv + 1, argv + std::max(argc, 1)});
 }

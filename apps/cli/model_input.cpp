@@ -1,8 +1,36 @@
 #include "model_input.h"
 
+#include <fmt/ranges.h>
+
+#include <set>
+
 #include "base/error.h"
+#include "interrupt.h"
+#include "io/file.h"
+#include "kernels/select.h"
 
 namespace twofold::cli {
+
+std::shared_ptr<const Model> load_model(const std::string& path, Session& session) {
+  std::shared_ptr<const Model> model = Model::load(path);
+  std::set<std::string> slow;
+  for (const Slot& slot : model->files().slots) {
+    if (slot.format.empty()) continue;
+    if (select_kernel(parse_format(slot.format), 1, session.ctx().isa) == nullptr) {
+      slow.insert(slot.format);
+    }
+  }
+  if (!slow.empty()) {
+    session.ctx().note(fmt::format("{}: {}: no fast kernel yet, decoded panel by panel", path,
+                                   fmt::join(slow, ", ")));
+  }
+  return model;
+}
+
+std::string read_input(const std::filesystem::path& path) {
+  const EndsAtOnce guard;
+  return read_text_file(path);
+}
 
 std::unique_ptr<Tokenizer> require_tokenizer(const Model& model, const std::string& given) {
   if (!given.empty()) return open_tokenizer(given, model.config());

@@ -55,7 +55,10 @@ void check_target(const fs::path& path, bool replace) {
     fail(ErrorCode::kInvalidArgument, path.string(), "expected the name of a folder to create");
   }
   if (!present(path)) return;
-  if (!replace) fail(ErrorCode::kInvalidArgument, path.string(), "exists already");
+  if (!replace) {
+    fail(ErrorCode::kInvalidArgument, path.string(),
+         "exists already; expected a new folder, or --force to replace this one");
+  }
   std::error_code error;
   if (!fs::is_directory(path, error)) {
     fail(ErrorCode::kInvalidArgument, path.string(), "is not a folder: will not be replaced");
