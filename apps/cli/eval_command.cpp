@@ -4,7 +4,6 @@
 #include "commands.h"
 #include "eval/evaluate.h"
 #include "eval/protocol.h"
-#include "io/file.h"
 #include "model_input.h"
 #include "session.h"
 #include "token_ids.h"
@@ -30,7 +29,7 @@ struct EvalInput {
 EvalInput read_text(const EvalFlags& flags, const Model& model) {
   const auto tokenizer = require_tokenizer(model, flags.tokenizer);
   std::string text;
-  for (const std::string& file : flags.text) text += read_text_file(file);
+  for (const std::string& file : flags.text) text += read_input(file);
   return {.sequences = {tokenizer->encode(text)},
           .files = flags.text,
           .bytes = std::ssize(text),
@@ -85,8 +84,8 @@ void run_eval(const EvalFlags& flags, Session& session) {
     fail(ErrorCode::kInvalidArgument, "--protocol", "{} scores --token-ids, not --text",
          request.protocol);
   }
-  const auto model = Model::load(flags.model);
-  const auto reference = flags.against.empty() ? nullptr : Model::load(flags.against);
+  const auto model = load_model(flags.model, session);
+  const auto reference = flags.against.empty() ? nullptr : load_model(flags.against, session);
   const EvalInput input =
       flags.token_ids.empty()
           ? read_text(flags, *model)

@@ -31,6 +31,10 @@ std::string plain_text(const T& value) {
 
 std::string range_text(const Flag& flag, std::string_view kind) {
   const bool low = std::isfinite(flag.min), high = std::isfinite(flag.max);
+  if (flag.above_min) {
+    return fmt::format("{} above {}{}", kind, flag.min,
+                       high ? fmt::format(", at most {}", flag.max) : "");
+  }
   if (low && high) return fmt::format("{} from {} to {}", kind, flag.min, flag.max);
   if (low) return fmt::format("{} of at least {}", kind, flag.min);
   if (high) return fmt::format("{} of at most {}", kind, flag.max);
@@ -44,7 +48,7 @@ T parse_number(const Flag& flag, const std::string& text) {
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   const double number = static_cast<double>(value);
   const bool ok = error == std::errc() && stop == end && !text.empty() && std::isfinite(number) &&
-                  number >= flag.min && number <= flag.max;
+                  (flag.above_min ? number > flag.min : number >= flag.min) && number <= flag.max;
   if (!ok) {
     fail(ErrorCode::kInvalidArgument, flag.main_name(), "expected {}, found '{}'",
          range_text(flag, std::is_integral_v<T> ? "an integer" : "a number"), text);
@@ -59,7 +63,7 @@ void check_choice(const Flag& flag, const std::string& text) {
     if (choice.name == text) return;
     names.push_back(choice.name);
   }
-  fail(ErrorCode::kInvalidArgument, flag.main_name(), "expected one of {}, found '{}'",
+  fail(ErrorCode::kInvalidArgument, flag.main_name(), "expected one of {}; found '{}'",
        fmt::join(names, ", "), text);
 }
 

@@ -43,6 +43,7 @@ struct Flag {
   std::string help = {};
   double min = -std::numeric_limits<double>::infinity();  // inclusive, for numbers
   double max = std::numeric_limits<double>::infinity();
+  bool above_min = false;            // min itself is not accepted
   std::vector<Choice> choices = {};  // the only values accepted, if not empty
   bool required = false;
   std::string fallback = {};  // default in words where the target's value says too little

@@ -3,7 +3,6 @@
 
 #include "commands.h"
 #include "engine/generate.h"
-#include "io/file.h"
 #include "model_input.h"
 #include "session.h"
 #include "token_ids.h"
@@ -45,14 +44,19 @@ void note_timing(const GenerateResult& result, Session& session) {
 
 std::string prompt_text(const GenerateFlags& flags) {
   if (flags.file.empty()) return flags.prompt;
-  std::string text = read_text_file(flags.file);
+  std::string text = read_input(flags.file);
   if (text.ends_with('\n')) text.pop_back();
   return text;
 }
 
 std::vector<int32_t> prompt_ids(const std::string& text, const Tokenizer& tokenizer,
                                 const ModelConfig& config) {
-  if (!text.empty()) return tokenizer.encode(text, {.add_special = true});
+  if (!text.empty()) {
+    std::vector<int32_t> ids = tokenizer.encode(text, {.add_special = true});
+    if (!ids.empty()) return ids;
+    fail(ErrorCode::kInvalidArgument, "prompt",
+         "expected text of the model's vocabulary, found nothing that is in it");
+  }
   const int32_t bos = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : config.bos_id;
   if (bos < 0) {
     fail(ErrorCode::kInvalidArgument, "--prompt",
@@ -65,13 +69,22 @@ void run_text(const GenerateFlags& flags, const Model& model, Session& session) 
   const auto tokenizer = require_tokenizer(model, flags.tokenizer);
   const std::string text = prompt_text(flags);
   const std::vector<int32_t> ids = prompt_ids(text, *tokenizer, model.config());
+  // The prompt is printed after its pass: the progress bar of that pass takes a line of its own.
+  bool prompt_due = !flags.no_display_prompt && !session.json();
+  const auto print_prompt = [&] {
+    if (prompt_due) session.print(text);
+    prompt_due = false;
+  };
   std::function<void(std::string_view)> stream;
   if (!session.json()) {
-    if (!flags.no_display_prompt) session.print(text);
-    stream = [&](std::string_view piece) { session.print(piece); };
+    stream = [&](std::string_view piece) {
+      print_prompt();
+      session.print(piece);
+    };
   }
   const GenerateResult result =
       generate(model, tokenizer.get(), ids, flags.options, session.ctx(), stream);
+  print_prompt();
   if (session.json()) {
     OrderedJson json;
     json["results"] = {result_json(result)};
@@ -108,7 +121,7 @@ void run_generate(const GenerateFlags& flags, Session& session) {
   if (!flags.token_ids.empty() && !flags.options.stop.empty()) {
     fail(ErrorCode::kInvalidArgument, "--reverse-prompt", "needs text, not --token-ids");
   }
-  const auto model = Model::load(flags.model);
+  const auto model = load_model(flags.model, session);
   if (flags.token_ids.empty()) {
     run_text(flags, *model, session);
   } else {
@@ -133,7 +146,8 @@ std::vector<Flag> sampler_flags(SamplerOptions& sampler) {
        .target = &sampler.top_p,
        .help = "only the most likely tokens that add up to X; 1 = all",
        .min = 0,
-       .max = 1},
+       .max = 1,
+       .above_min = true},
       {.names = "--min-p",
        .value = "X",
        .target = &sampler.min_p,
@@ -144,7 +158,8 @@ std::vector<Flag> sampler_flags(SamplerOptions& sampler) {
        .value = "X",
        .target = &sampler.repeat_penalty,
        .help = "makes recent tokens less likely; 1 = off",
-       .min = 0},
+       .min = 0,
+       .above_min = true},
       {.names = "--repeat-last-n",
        .value = "N",
        .target = &sampler.repeat_last_n,

@@ -37,6 +37,15 @@ void run_import(const ImportFlags& flags, Session& session) {
   import_model(files,
                {.output = flags.output, .force = flags.force, .dtype = dtype_of(flags.dtype)},
                session.ctx());
+  if (session.json()) {
+    const QuantizeReport written = inspect_model(open_model(flags.output));
+    OrderedJson json;
+    json["output"] = flags.output;
+    json["family"] = files.config.family;
+    json["parameters"] = written.parameters;
+    json["bytes"] = written.bytes;
+    return session.print_json(json);
+  }
   session.print(fmt::format("wrote {}: {} parameters, family {}\n", flags.output,
                             files.parameters(), files.config.family));
 }
@@ -45,22 +54,28 @@ void run_import(const ImportFlags& flags, Session& session) {
 
 Command import_command() {
   const auto flags = std::make_shared<ImportFlags>();
-  return {.name = "import",
-          .summary = "Writes a model as a Hugging Face folder.",
-          .details =
-              "Reads a Hugging Face folder, a GGUF file (one or split) or a llama2.c "
-              "checkpoint and writes config.json, safetensors and the tokenizer.",
-          .common = std::make_shared<CommonFlags>(),
-          .flags = {model_flag(flags->model),
-                    output_flag(flags->output),
-                    {.names = "--dtype",
-                     .value = "TYPE",
-                     .target = &flags->dtype,
-                     .help = "type of the weights written",
-                     .choices = weight_types(),
-                     .fallback = "as stored; f16 for block-quantized sources"},
-                    force_flag(flags->force)},
-          .run = [flags](Session& session) { run_import(*flags, session); }};
+  Command command{.name = "import",
+                  .summary = "Writes a model as a Hugging Face folder.",
+                  .details =
+                      "Reads a Hugging Face folder, a GGUF file (one or split) or a llama2.c "
+                      "checkpoint and writes config.json, safetensors and the tokenizer.",
+                  .common = std::make_shared<CommonFlags>(),
+                  .flags = {model_flag(flags->model),
+                            output_flag(flags->output),
+                            {.names = "--dtype",
+                             .value = "TYPE",
+                             .target = &flags->dtype,
+                             .help = "type of the weights written",
+                             .choices = weight_types(),
+                             .fallback = "as stored; f16 for block-quantized sources"},
+                            force_flag(flags->force)},
+                  .json_keys = {{"output", "the folder written"},
+                                {"family", "of the model"},
+                                {"parameters", "numbers in the model, tied matrices once"},
+                                {"bytes", "of all weight files written"}},
+                  .run = [flags](Session& session) { run_import(*flags, session); }};
+  command.flags.push_back(json_flag(*command.common));
+  return command;
 }
 
 }  // namespace twofold::cli

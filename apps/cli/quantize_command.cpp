@@ -2,7 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "commands.h"
-#include "io/file.h"
+#include "model_input.h"
 #include "pipeline/quantize_model.h"
 #include "pipeline/recipe.h"
 #include "report_text.h"
@@ -33,7 +33,7 @@ Recipe recipe_of(const QuantizeFlags& flags) {
       fail(ErrorCode::kInvalidArgument, "--recipe",
            "says everything; leave out --method and the flags that go with it");
     }
-    return parse_recipe(read_text_file(flags.recipe), flags.recipe);
+    return parse_recipe(read_input(flags.recipe), flags.recipe);
   }
   if (flags.request.method.empty()) {
     std::vector<std::string_view> names;

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "base/json.h"
-#include "io/file.h"
+#include "model_input.h"
 
 namespace twofold::cli {
 
@@ -91,7 +91,7 @@ std::vector<std::vector<int32_t>> parse_token_ids(std::string_view text, std::st
 }
 
 std::vector<std::vector<int32_t>> read_token_ids(const std::filesystem::path& path) {
-  return parse_token_ids(read_text_file(path), path.string());
+  return parse_token_ids(read_input(path), path.string());
 }
 
 }  // namespace twofold::cli

@@ -2,14 +2,18 @@
 // written.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <sstream>
 
+#include "base/json.h"
 #include "base/version.h"
 #include "commands.h"
 #include "eval/protocol.h"
+#include "interrupt.h"
 #include "io/temporary_folder.h"
 #include "model/family.h"
 #include "quant/method.h"
@@ -147,6 +151,15 @@ TEST(Cli, UnknownCommandListsTheCommands) {
   }
 }
 
+TEST(Cli, HelpOfACommandIsItsHelpAndOfAnUnknownOneAnError) {
+  EXPECT_EQ(run_twofold({"help", "eval"}).out, run_twofold({"eval", "--help"}).out);
+  const RunResult result = run_twofold({"help", "frobnicate"});
+  expect_failure(result, 2);
+  for (const cli::Command& command : cli::all_commands()) {
+    EXPECT_TRUE(contains(result.err, command.name)) << result.err;
+  }
+}
+
 TEST(Cli, UnknownFlagListsTheFlagsOfEveryCommand) {
   for (const cli::Command& command : cli::all_commands()) {
     const RunResult result = run_twofold({command.name, "x", "--frobnicate", "3"});
@@ -173,6 +186,7 @@ TEST(Cli, MissingArgumentsAreNamed) {
 TEST(Cli, ValueOutOfRangeSaysTheRange) {
   const std::vector<std::vector<std::string>> cases = {
       {"--temp", "-1", "0"},       {"--top-p", "1.5", "1"},
+      {"--top-p", "0", "above 0"}, {"--repeat-penalty", "0", "above 0"},
       {"--top-p", "x", "0"},       {"--top-k", "2.5", "0"},
       {"--n-predict", "-2", "-1"}, {"--threads", "99999", "1024"},
       {"--min-p", "nan", "0"},     {"--ctx-size", "1e3", "0"},
@@ -268,6 +282,150 @@ TEST(Cli, FullDiskIsAnError) {
        {std::vector<std::string>{"--version"}, {"inspect", tiny_model()}}) {
     expect_failure(run_twofold(args, options), 1);
   }
+}
+
+TEST(Cli, StandardErrorThatCannotBeWrittenChangesNothing) {
+  RunOptions options;
+  options.stderr_file = "/dev/full";
+  EXPECT_EQ(run_twofold({"frobnicate"}, options).status, 2);
+  EXPECT_EQ(run_twofold({"inspect", "no-such-model"}, options).status, 1);
+  const RunResult result =
+      run_twofold({"generate", character_model(), "-p", "A", "-n", "3"}, options);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(result.out.starts_with("A"));
+}
+
+TEST(Cli, FileThatCannotBeWrittenIsRefusedBeforeTheWork) {
+  const TemporaryFolder folder;
+  const std::string ids = folder.write("ids", "1\n"), missing = folder.file("no/such/x");
+  for (const std::string& target : {missing, folder.path().string()}) {
+    // The model does not exist: the target is found wanting first.
+    for (const std::vector<std::string>& args :
+         {std::vector<std::string>{"demo", "--model", "no-such-model", "--svg", target},
+          {"logits", "no-such-model", "--token-ids", ids, "--json", target}}) {
+      const RunResult result = run_twofold(args);
+      expect_failure(result, 1);
+      EXPECT_TRUE(contains(result.err, target)) << result.err;
+    }
+  }
+}
+
+/// What a terminal shows of `text`: "\r" goes back, "\x1b[K" erases to the end of the line.
+std::string screen_of(std::string_view text) {
+  std::string screen;
+  size_t at = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text.substr(i).starts_with("\x1b[K")) {
+      screen.resize(at);
+      i += 2;
+    } else if (text[i] == '\r') {
+      at = screen.rfind('\n') + 1;
+    } else if (text[i] == '\n') {
+      screen += '\n';
+      at = screen.size();
+    } else {
+      screen.resize(std::max(screen.size(), at + 1));
+      screen[at++] = text[i];
+    }
+  }
+  return screen;
+}
+
+TEST(Cli, PromptAndTextAreLeftOnATerminal) {
+  const std::vector<std::string> args = {"generate", character_model(), "-p", "ROMEO:", "-n",
+                                         "20",       "--temp",          "0"};
+  const std::string text = run_twofold(args).out;
+  RunOptions options;
+  options.on_terminal = true;
+  const RunResult result = run_twofold(args, options);
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(contains(result.out, "prompt [")) << "the bar was drawn";
+  EXPECT_TRUE(screen_of(result.out).starts_with(text + "\n")) << screen_of(result.out);
+}
+
+/// A Llama model of 134 million weights, all zero: quantizing it takes a while.
+fs::path large_model(const TemporaryFolder& folder) {
+  constexpr int64_t kHidden = 1024, kInner = 4096, kLayers = 8, kVocab = 1024;
+  OrderedJson header;
+  int64_t end = 0;
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    int64_t bytes = 2;
+    for (const int64_t n : shape) bytes *= n;
+    header[name] = {{"dtype", "F16"}, {"shape", shape}, {"data_offsets", {end, end + bytes}}};
+    end += bytes;
+  };
+  add("model.embed_tokens.weight", {kVocab, kHidden});
+  for (int layer = 0; layer < kLayers; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    for (const char* name : {"q", "k", "v", "o"})
+      add(prefix + "self_attn." + name + "_proj.weight", {kHidden, kHidden});
+    for (const char* name : {"gate", "up"})
+      add(prefix + "mlp." + name + "_proj.weight", {kInner, kHidden});
+    add(prefix + "mlp.down_proj.weight", {kHidden, kInner});
+    add(prefix + "input_layernorm.weight", {kHidden});
+    add(prefix + "post_attention_layernorm.weight", {kHidden});
+  }
+  add("model.norm.weight", {kHidden});
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t size = text.size();
+  const fs::path path = folder.write("model.safetensors",
+                                     std::string(reinterpret_cast<const char*>(&size), 8) + text);
+  fs::resize_file(path, 8 + size + static_cast<uint64_t>(end));  // sparse: takes no disk
+  const OrderedJson config = {{"architectures", {"LlamaForCausalLM"}},
+                              {"model_type", "llama"},
+                              {"hidden_size", kHidden},
+                              {"intermediate_size", kInner},
+                              {"num_hidden_layers", kLayers},
+                              {"num_attention_heads", 16},
+                              {"num_key_value_heads", 16},
+                              {"max_position_embeddings", 128},
+                              {"vocab_size", kVocab},
+                              {"rms_norm_eps", 1e-5},
+                              {"rope_theta", 10000.0},
+                              {"hidden_act", "silu"},
+                              {"tie_word_embeddings", true}};
+  folder.write("config.json", config.dump());
+  return folder.path();
+}
+
+TEST(Cli, CtrlCEndsQuantizingWithinASecondAndLeavesNothing) {
+  const TemporaryFolder source, folder;
+  const fs::path model = large_model(source), out = folder.file("out");
+  RunOptions options;
+  options.signal_after_first_output = SIGINT;
+  options.signal_when_exists = folder.file("out.partial/model.safetensors");
+  const RunResult result =
+      run_twofold({"quantize", model, "-o", out, "--method", "rtn", "--quiet"}, options);
+  EXPECT_EQ(result.status, 130);
+  EXPECT_LT(result.seconds_after_signal, 1.0);
+  EXPECT_EQ(result.err, "twofold: interrupted\n");
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+TEST(Cli, CtrlCEndsTheWaitForAPipeWithoutAWriter) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  RunOptions options;
+  options.stdout_file = "/dev/null";
+  options.signal_after_first_output = SIGINT;
+  // It exists at once, so the signal may come before the program has installed its handlers; then
+  // it ends without a message, but it ends.
+  options.signal_when_exists = pipe;
+  EXPECT_EQ(run_twofold({"eval", tiny_model(), "--token-ids", pipe}, options).status, 130);
+}
+
+TEST(Cli, SecondSignalEndsTheProgramAtOnce) {
+  EXPECT_EXIT(
+      {
+        cli::install_signal_handlers();
+        ::raise(SIGINT);
+        if (!cli::interrupted()) _exit(1);
+        ::raise(SIGINT);
+        _exit(2);
+      },
+      ::testing::ExitedWithCode(130), "");
 }
 
 TEST(Cli, EnvironmentVariablesAreChecked) {

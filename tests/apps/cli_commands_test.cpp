@@ -54,6 +54,26 @@ void expect_keys(const Json& json, std::string_view command,
   }
 }
 
+/// Every key that the command emits is documented; elements of lists are looked into one level
+/// deep.
+void expect_no_other_keys(const Json& json, std::string_view command) {
+  const auto commands = cli::all_commands();
+  const auto& keys = command_named(commands, command).json_keys;
+  const auto is_documented = [&](const std::string& key) {
+    return std::ranges::find(keys, key, &cli::JsonKey::key) != keys.end();
+  };
+  for (const auto& [key, value] : json.items()) {
+    EXPECT_TRUE(is_documented(key)) << command << " " << key;
+    if (!value.is_array()) continue;
+    for (const Json& element : value) {
+      if (!element.is_object()) continue;
+      for (const auto& item : element.items()) {
+        EXPECT_TRUE(is_documented(key + "[]." + item.key())) << command << " " << item.key();
+      }
+    }
+  }
+}
+
 TEST(CliGenerate, Stories260kGreedyTextEqualsLlama2c) {
   const RunResult result = run_twofold({"generate", stories_folder() / "stories260K.bin",
                                         "--tokenizer", stories_folder() / "tok512.bin", "-p", "",
@@ -119,6 +139,7 @@ TEST(CliGenerate, IdsContinueAsTheTransformersLibrarySays) {
   const Json json = json_of(result);
   EXPECT_EQ(json["results"][0]["ids"], continuation);
   expect_keys(json, "generate");
+  expect_no_other_keys(json, "generate");
 }
 
 TEST(CliLogits, LastLogitsEqualTheTransformersLibrary) {
@@ -132,6 +153,7 @@ TEST(CliLogits, LastLogitsEqualTheTransformersLibrary) {
   EXPECT_EQ(result.out, "");
   const Json json = parse_json(read_file(out), out);
   expect_keys(json, "logits");
+  expect_no_other_keys(json, "logits");
   ASSERT_EQ(json["logits"].size(), expected["sequences"].size());
   for (size_t s = 0; s < json["logits"].size(); ++s) {
     const Json& sequence = expected["sequences"][s];
@@ -154,6 +176,7 @@ TEST(CliEval, CharacterModelHasThePublishedLossAndItsJsonKeys) {
       json_of(run_twofold({"eval", character_model(), "--text", a, b, "--protocol", "nanogpt-last",
                            "--json", "--against", character_model()}));
   expect_keys(json, "eval");
+  expect_no_other_keys(json, "eval");
   EXPECT_EQ(json["windows"], 1742);
   EXPECT_EQ(json["text"], Json({a, b}));
   EXPECT_NEAR(json["nats_per_token"].get<double>(), 1.5088, 2e-4);
@@ -173,6 +196,7 @@ TEST(CliEval, SequencesOfIdsAreScoredWithoutATokenizer) {
   EXPECT_EQ(json["tokens"], 5);
   EXPECT_TRUE(json["bits_per_byte"].is_null());
   expect_keys(json, "eval", {"against", "kl_mean", "kl_median", "kl_p99", "top1_agreement"});
+  expect_no_other_keys(json, "eval");
 }
 
 TEST(CliEval, WindowErrorsAreArgumentErrors) {
@@ -200,8 +224,10 @@ TEST(CliQuantize, WritesAFolderThatInspectEvalAndGenerateRead) {
   const Json report = json_of(run_twofold(
       {"quantize", character_model(), "-o", out, "--method", "pot", "--bits", "4", "--json"}));
   expect_keys(report, "quantize");
+  expect_no_other_keys(report, "quantize");
   const Json inspected = json_of(run_twofold({"inspect", out, "--json"}));
   expect_keys(inspected, "inspect");
+  expect_no_other_keys(inspected, "inspect");
   EXPECT_EQ(inspected["bytes"], report["bytes"]);
   EXPECT_EQ(inspected["bits_per_weight"], report["bits_per_weight"]);
   EXPECT_EQ(inspected["parameters"], 804096);
@@ -244,11 +270,48 @@ TEST(CliQuantize, RecipeFileSaysWhatTheFlagsSay) {
   EXPECT_EQ(read_file(a + "/model.safetensors"), read_file(b + "/model.safetensors"));
 }
 
+TEST(CliQuantize, RuleThatMatchesNothingIsNotedAndARecipeOfSuchRulesRefused) {
+  const TemporaryFolder folder;
+  const auto run = [&](const char* rules) {
+    const std::string recipe = folder.write("recipe.json", rules);
+    return run_twofold(
+        {"quantize", tiny_model(), "-o", folder.file("out"), "--force", "--recipe", recipe});
+  };
+  for (const char* none :
+       {R"({"rules": []})", R"({"rules": [{"layers": [50, 99], "method": "rtn", "bits": 4}]})"}) {
+    const RunResult refused = run(none);
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_NE(refused.err.find("recipe"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(folder.file("out")));
+  }
+  const RunResult noted = run(R"({"rules": [{"roles": ["block"], "method": "rtn", "bits": 4},
+      {"name": "no such tensor", "keep": true}, {"roles": ["norm"], "keep": true}]})");
+  EXPECT_EQ(noted.status, 0) << noted.err;
+  EXPECT_NE(noted.err.find("rule 2 "), std::string::npos) << noted.err;
+  EXPECT_EQ(noted.err.find("rule 1 "), std::string::npos) << noted.err;
+  EXPECT_EQ(noted.err.find("rule 3 "), std::string::npos) << noted.err;
+}
+
+TEST(CliGenerate, LogNamesPackedFormatsWithoutAFastKernel) {
+  const TemporaryFolder folder;
+  const std::string out = folder.file("q");
+  ASSERT_EQ(run_twofold({"quantize", character_model(), "-o", out, "--method", "rtn"}).status, 0);
+  const auto log = [](const std::string& model) {
+    return run_twofold({"generate", model, "-p", "A", "-n", "1"}).err;
+  };
+  EXPECT_NE(log(out).find("r16-u4"), std::string::npos) << log(out);
+  EXPECT_EQ(log(character_model()).find("kernel"), std::string::npos);
+}
+
 TEST(CliImport, WritesAFolderWithTheSameLogits) {
   const TemporaryFolder folder;
   const std::string ids = folder.write("ids", "[1, 2, 3]\n"), out = folder.file("imported");
   const std::string source = testing::test_data("tiny-models") / "gpt2.gguf";
-  ASSERT_EQ(run_twofold({"import", source, "-o", out}).status, 0);
+  const Json report = json_of(run_twofold({"import", source, "-o", out, "--json"}));
+  expect_keys(report, "import");
+  expect_no_other_keys(report, "import");
+  EXPECT_EQ(report["output"], out);
+  EXPECT_EQ(report["bytes"], fs::file_size(out + "/model.safetensors"));
   const auto logits = [&](const std::string& model) {
     return run_twofold({"logits", model, "--token-ids", ids, "--json", "-", "--quiet"}).out;
   };
@@ -267,10 +330,13 @@ TEST(CliInspect, TableHasEveryMatrix) {
 TEST(CliDemo, ScoresEveryVariantAndWritesAChart) {
   const TemporaryFolder folder;
   testing::RunOptions options;
-  options.folder = folder.path();
-  const RunResult result = run_twofold({"demo", "--json"}, options);
+  options.folder = testing::source_dir();
+  const RunResult result =
+      run_twofold({"demo", "--json", "--svg", folder.file("twofold-demo.svg")}, options);
   const Json json = json_of(result);
   expect_keys(json, "demo");
+  expect_no_other_keys(json, "demo");
+  EXPECT_EQ(json["model"], "models/shakespeare-char") << "relative where it is inside";
   EXPECT_EQ(json["windows"], 1742);
   const Json& rows = json["rows"];
   // models/shakespeare-char/README.md, PyTorch float32.

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <stdexcept>
 
 namespace twofold::testing {
@@ -37,13 +38,27 @@ struct Pipe {
   }
 };
 
+/// Makes both streams the two sides of a new terminal: all that is written arrives in `out`.
+void use_terminal(Pipe& out, Pipe& err) {
+  Pipe::close_end(out.read_end);
+  Pipe::close_end(out.write_end);
+  out.read_end = ::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (out.read_end < 0 || ::grantpt(out.read_end) != 0 || ::unlockpt(out.read_end) != 0) {
+    throw std::runtime_error("no terminal");
+  }
+  out.write_end = ::open(::ptsname(out.read_end), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  ::dup3(out.write_end, err.write_end, O_CLOEXEC);
+}
+
 [[noreturn]] void exec_program(const std::vector<std::string>& args, const RunOptions& options,
                                const Pipe& out, const Pipe& err) {
   if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) _exit(126);
   int out_fd = out.write_end;
   if (!options.stdout_file.empty()) out_fd = ::open(options.stdout_file.c_str(), O_WRONLY);
+  int err_fd = err.write_end;
+  if (!options.stderr_file.empty()) err_fd = ::open(options.stderr_file.c_str(), O_WRONLY);
   const int no_input = ::open("/dev/null", O_RDONLY);
-  if (::dup2(no_input, 0) < 0 || ::dup2(out_fd, 1) < 0 || ::dup2(err.write_end, 2) < 0) _exit(126);
+  if (::dup2(no_input, 0) < 0 || ::dup2(out_fd, 1) < 0 || ::dup2(err_fd, 2) < 0) _exit(126);
   for (const std::string& entry : options.environment) {
     const size_t equals = entry.find('=');
     ::setenv(entry.substr(0, equals).c_str(), entry.c_str() + equals + 1, 1);
@@ -70,6 +85,7 @@ void read_some(int& fd, std::string& text) {
 
 RunResult run_twofold(const std::vector<std::string>& args, const RunOptions& options) {
   Pipe out, err;
+  if (options.on_terminal) use_terminal(out, err);
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) exec_program(args, options, out, err);
@@ -82,11 +98,14 @@ RunResult run_twofold(const std::vector<std::string>& args, const RunOptions& op
   bool sent = false;
   while (out.read_end >= 0 || err.read_end >= 0) {
     std::array<pollfd, 2> ends = {pollfd{out.read_end, POLLIN, 0}, pollfd{err.read_end, POLLIN, 0}};
-    ::poll(ends.data(), ends.size(), 1000);
+    ::poll(ends.data(), ends.size(), options.signal_when_exists.empty() ? 1000 : 2);
     if (ends[0].revents != 0) read_some(out.read_end, result.out);
     if (ends[1].revents != 0) read_some(err.read_end, result.err);
     if (!result.out.empty() && options.close_stdout_early) Pipe::close_end(out.read_end);
-    if (!result.out.empty() && options.signal_after_first_output != 0 && !sent) {
+    const bool now = options.signal_when_exists.empty()
+                         ? !result.out.empty()
+                         : std::filesystem::exists(options.signal_when_exists);
+    if (now && options.signal_after_first_output != 0 && !sent) {
       ::kill(child, options.signal_after_first_output);
       signalled = Clock::now();
       sent = true;

@@ -8,10 +8,14 @@
 namespace twofold::testing {
 
 struct RunOptions {
-  std::filesystem::path folder = {};          // working directory; empty = this process's
-  std::string stdout_file = {};               // where standard output goes instead of `out`
-  bool close_stdout_early = false;            // its reader goes after the first bytes
-  int signal_after_first_output = 0;          // sent when the first bytes of standard output arrive
+  std::filesystem::path folder = {};  // working directory; empty = this process's
+  std::string stdout_file = {};       // where standard output goes instead of `out`
+  std::string stderr_file = {};       // where standard error goes instead of `err`
+  bool on_terminal = false;           // both streams are one terminal, all goes to `out`
+  std::filesystem::path signal_when_exists = {};  // the signal is sent when this file is there
+  bool close_stdout_early = false;                // its reader goes after the first bytes
+  /// Sent when the first bytes of standard output arrive, or when signal_when_exists is there.
+  int signal_after_first_output = 0;
   std::vector<std::string> environment = {};  // "NAME=value", added
   double timeout_seconds = 120;               // then the program is killed and the test fails
 };
