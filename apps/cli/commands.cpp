@@ -45,7 +45,7 @@ Flag output_flag(std::string& target) {
 }
 
 Flag force_flag(bool& target) {
-  return {.names = "--force", .target = &target, .help = "replace an existing output folder"};
+  return {.names = "--force", .target = &target, .help = "replace an existing model folder"};
 }
 
 }  // namespace twofold::cli

@@ -53,7 +53,7 @@ void import_model(const ModelFiles& source, const ImportOptions& options, const 
     fail(ErrorCode::kInvalidArgument, "dtype", "expected F32, F16 or BF16, found {}",
          dtype_info(*options.dtype).name);
   }
-  check_output_place(source, options.output);
+  check_output_place(source, options.output, options.force);
   const std::vector<const Slot*> slots = writing_order(source);
   std::vector<TensorPlan> plans;
   for (const Slot* slot : slots)

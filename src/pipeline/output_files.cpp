@@ -55,7 +55,7 @@ std::optional<std::pair<std::string, OrderedJson>> translated_tokenizer(const Mo
 
 }  // namespace
 
-void check_output_place(const ModelFiles& source, const fs::path& output) {
+void check_output_place(const ModelFiles& source, const fs::path& output, bool force) {
   std::error_code error;
   const fs::path from = fs::weakly_canonical(source.path, error);
   fs::path to = fs::weakly_canonical(output, error);
@@ -63,6 +63,12 @@ void check_output_place(const ModelFiles& source, const fs::path& output) {
   if (std::mismatch(to.begin(), to.end(), from.begin(), from.end()).first == to.end()) {
     fail(ErrorCode::kInvalidArgument, output.string(),
          "holds the source {}: expected another output folder", source.path.string());
+  }
+  // What --force removes must be what this program or another tool wrote as a model.
+  if (force && fs::is_directory(output, error) && !fs::is_empty(output, error) &&
+      !fs::exists(output / "config.json", error)) {
+    fail(ErrorCode::kInvalidArgument, output.string(),
+         "holds files but no config.json: only a model folder is replaced");
   }
 }
 

@@ -12,8 +12,8 @@
 namespace twofold {
 
 /// @throws Error(kInvalidArgument) if writing `output` would replace the source or a folder that
-/// holds it.
-void check_output_place(const ModelFiles& source, const std::filesystem::path& output);
+/// holds it, or, with `force`, a folder that is not empty and no model.
+void check_output_place(const ModelFiles& source, const std::filesystem::path& output, bool force);
 
 /// Writes tokenizer, chat template and generation settings: copied as they are from a folder;
 /// translated to tokenizer.json and tokenizer_config.json from other sources. A source without a

@@ -147,7 +147,7 @@ QuantizeReport quantize_model(const ModelFiles& source, const Recipe& recipe,
     fail(ErrorCode::kUnsupported, source.path.string(),
          "expected a model with its own weights, found one that is quantized already");
   }
-  check_output_place(source, options.output);
+  check_output_place(source, options.output, options.force);
   return Quantizer(source, recipe, options, ctx).run();
 }
 

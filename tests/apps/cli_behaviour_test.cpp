@@ -234,6 +234,7 @@ TEST(Cli, ExistingOutputIsRefusedUnlessForced) {
   const std::string out = folder.file("out");
   fs::create_directory(out);
   std::ofstream(out + "/mine.txt") << "mine";
+  std::ofstream(out + "/config.json") << "{}";
   const std::vector<std::string> args = {"quantize", tiny_model(), "-o", out, "--method", "rtn"};
   const RunResult refused = run_twofold(args);
   expect_failure(refused, 2);

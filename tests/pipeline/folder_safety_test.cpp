@@ -79,6 +79,7 @@ TEST_P(FolderSafety, CancellingLeavesNothing) {
 TEST_P(FolderSafety, AnExistingFolderIsReplacedOnlyIfForced) {
   fs::create_directory(folder_ / "out");
   write_file(folder_ / "out/mine.txt", "mine");
+  write_file(folder_ / "out/config.json", "{}");
   error_of([&] { run(tiny_model("gpt2"), folder_ / "out"); }, ErrorCode::kInvalidArgument);
   EXPECT_EQ(read_file(folder_ / "out/mine.txt"), "mine");
 
@@ -94,6 +95,17 @@ TEST_P(FolderSafety, AnExistingFolderIsReplacedOnlyIfForced) {
   EXPECT_FALSE(fs::exists(folder_ / "out/mine.txt"));
   EXPECT_NO_THROW(open_model(folder_ / "out"));
   EXPECT_EQ(folder_.names(), std::vector<std::string>{"out"});
+}
+
+TEST_P(FolderSafety, AFolderThatIsNoModelIsNeverReplaced) {
+  fs::create_directory(folder_ / "letters");
+  write_file(folder_ / "letters/mine.txt", "mine");
+  const std::string message = error_of([&] { run(tiny_model("gpt2"), folder_ / "letters", true); },
+                                       ErrorCode::kInvalidArgument);
+  EXPECT_NE(message.find("letters"), std::string::npos) << message;
+  EXPECT_EQ(read_file(folder_ / "letters/mine.txt"), "mine");
+  fs::create_directory(folder_ / "empty");
+  EXPECT_NO_THROW(run(tiny_model("gpt2"), folder_ / "empty", true));
 }
 
 TEST_P(FolderSafety, TheSourceIsNeverReplaced) {
