@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/params.h"
 #include "base/thread_pool.h"
-#include "quant/params.h"
 #include "quant/quantized_matrix.h"
 #include "tensor/tensor.h"
 
@@ -43,6 +43,18 @@ class FittedGrid {
   /// @param codes  [rows, n] out.   @param value [rows, n] out: the values of the codes.
   virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
                      Matrix<uint16_t> codes, Matrix<float> value) const = 0;
+
+  /// Factors on the fitted scale that are worth trying with the true loss, in increasing order and
+  /// with 1 among them (re-exploring inside the loop). One entry: nothing to explore.
+  virtual std::span<const float> explore_factors() const = 0;
+  /// Rows [k n, (k + 1) n) share parameters: 1, or all rows if there is one set for the matrix.
+  virtual int64_t rows_sharing() const = 0;
+  /// A copy whose scales and offsets are `factor` times as large, those fitted later too, each
+  /// rounded to its stored type.
+  virtual std::unique_ptr<FittedGrid> rescaled(float factor) const = 0;
+  /// Takes over the parameters of `row` and of those sharing them. @param from made by `rescaled`
+  /// from this grid.
+  virtual void take_row(int64_t row, const FittedGrid& from) = 0;
 
   /// The quantized matrix for codes [rows, cols] chosen by `round`.
   virtual QuantizedMatrix finish(std::vector<uint16_t> codes) && = 0;

@@ -15,9 +15,21 @@ std::string_view or_default(const std::string& given, std::string_view fallback)
   return given.empty() ? fallback : std::string_view(given);
 }
 
-std::vector<ParamSpec> specs_of(const Grid& grid, const Rounding& rounding) {
-  std::vector<ParamSpec> specs = grid.params;
-  specs.insert(specs.end(), rounding.params.begin(), rounding.params.end());
+/// Settings of the parts, each name once.
+void add_specs(std::vector<ParamSpec>& all, const std::vector<ParamSpec>& specs) {
+  for (const ParamSpec& spec : specs) {
+    const bool known = std::any_of(all.begin(), all.end(),
+                                   [&](const ParamSpec& s) { return s.name == spec.name; });
+    if (!known) all.push_back(spec);
+  }
+}
+
+std::vector<ParamSpec> specs_of(const Transform& transform, const Grid& grid,
+                                const Rounding& rounding) {
+  std::vector<ParamSpec> specs = transform.params;
+  add_specs(specs, grid.params);
+  add_specs(specs, rounding.params);
+  add_specs(specs, moment_params());
   return specs;
 }
 
@@ -93,7 +105,7 @@ MethodChoice choose_method(const MethodRequest& request) {
                       .rounding = std::string(rounding.name),
                       .group = request.group.value_or(method.default_group),
                       .params = {}};
-  const std::vector<ParamSpec> specs = specs_of(grid, rounding);
+  const std::vector<ParamSpec> specs = specs_of(transform, grid, rounding);
   choice.params = complete_params(specs, known_defaults(method, specs), request.params);
   const int needed = grid.needed_bits(choice.params);
   choice.bits = request.bits.value_or(
@@ -116,15 +128,10 @@ Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
 
 std::vector<ParamSpec> all_param_specs() {
   std::vector<ParamSpec> all;
-  const auto add = [&](const std::vector<ParamSpec>& specs) {
-    for (const ParamSpec& spec : specs) {
-      const bool known = std::any_of(all.begin(), all.end(),
-                                     [&](const ParamSpec& s) { return s.name == spec.name; });
-      if (!known) all.push_back(spec);
-    }
-  };
-  for (const Grid& grid : all_grids()) add(grid.params);
-  for (const Rounding& rounding : all_roundings()) add(rounding.params);
+  for (const Transform& transform : all_transforms()) add_specs(all, transform.params);
+  for (const Grid& grid : all_grids()) add_specs(all, grid.params);
+  for (const Rounding& rounding : all_roundings()) add_specs(all, rounding.params);
+  add_specs(all, moment_params());
   return all;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,7 +33,7 @@ struct MethodChoice {
   std::string method, transform, grid, rounding;
   int bits = 0;
   int64_t group = 0;
-  Params params;  // of grid and rounding together
+  Params params;  // of transform, grid and rounding together
   friend bool operator==(const MethodChoice&, const MethodChoice&) = default;
 };
 
@@ -54,6 +55,23 @@ Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols);
 /// All settings of all parts, once each: the source of command line flags and documentation.
 std::vector<ParamSpec> all_param_specs();
 
+/// One layer input and the matrices that read it.
+struct InputProblem {
+  const SecondMoment* moment = nullptr;      // null: not known, for data-free methods
+  std::vector<Matrix<const float>> weights;  // [out_i, in], finite
+  uint64_t seed = 0;
+  std::string_view name = {};
+};
+
+/// What matrices that read one input share: the input side of the transform, the second moment in
+/// the stored basis and its factors. Immutable.
+class PreparedInput;
+
+/// @throws Error(kInvalidArgument) if a needed moment is missing, Error(kUnsupported) on a weight
+/// or moment that is not finite.
+std::shared_ptr<const PreparedInput> prepare_input(const MethodChoice& choice,
+                                                   const InputProblem& problem, const Context& ctx);
+
 struct Problem {
   Matrix<const float> weight;            // [out, in]
   const SecondMoment* moment = nullptr;  // of its input; null for data-free methods
@@ -65,10 +83,17 @@ struct Solution {
   QuantizedMatrix q;
   /// tr(E H E^T) / tr(W H W^T), E = restore(q) - W; H = identity without a moment.
   double proxy_loss = 0;
+  double explore_seconds = 0;  // spent on trying more grids inside the loop
   std::vector<std::string> notes;
 };
 
-/// Quantizes one matrix. Pure: the result depends on the arguments only, not on threads.
+/// Quantizes one matrix of a prepared input. Pure: the result depends on the arguments only, not on
+/// threads. `problem.moment` must be the one `input` was prepared with.
+Solution solve(const MethodChoice& choice, const PreparedInput& input, const Problem& problem,
+               const Context& ctx);
+
+/// `prepare_input` for this matrix alone, then `solve`. Pure: the result depends on the arguments
+/// only, not on threads.
 /// @throws Error(kInvalidArgument) if a needed moment is missing, Error(kUnsupported) on a weight
 /// that is not finite (row and column named).
 Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx);

@@ -3,33 +3,34 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/context.h"
+#include "quant/conditioned_moment.h"
 #include "quant/grid.h"
 
 namespace twofold {
 
-/// H = mean of x x^T over calibration tokens, [cols, cols], symmetric.
-struct SecondMoment {
-  int64_t cols = 0;
-  int64_t tokens = 0;
-  std::vector<double> h;
+struct RoundingInput {
+  Matrix<const float> weight;                 // [rows, cols], in the stored basis
+  const ConditionedMoment* moment = nullptr;  // in the stored basis; null if not known
+  Params params;                              // complete for Rounding::params
 };
 
-struct RoundingInput {
-  Matrix<const float> weight;            // [rows, cols], in the stored basis
-  const SecondMoment* moment = nullptr;  // in the stored basis; null if not needed
-  Params params;                         // complete for Rounding::params
+struct RoundingResult {
+  std::vector<uint16_t> codes;     // [rows, cols]
+  std::vector<std::string> notes;  // what a user should know: damping retried
+  double explore_seconds = 0;      // spent on grids that were tried beside the fitted one
 };
 
 struct Rounding {
   std::string_view name, paper, help;
   std::vector<ParamSpec> params;
   bool needs_moment;
-  /// Fits the grid and rounds; returns codes [rows, cols]. Work is cut into fixed chunks of rows.
-  std::vector<uint16_t> (*run)(const RoundingInput& input, FittedGrid& grid, const Context& ctx);
+  /// Fits the grid and rounds. Work is cut into fixed chunks of rows.
+  RoundingResult (*run)(const RoundingInput& input, FittedGrid& grid, const Context& ctx);
 };
 
 std::span<const Rounding> all_roundings();

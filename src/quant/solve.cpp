@@ -1,5 +1,7 @@
 // One matrix through transform, grid and rounding, and the loss that results.
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "quant/method.h"
@@ -9,8 +11,7 @@ namespace twofold {
 namespace {
 
 /// W with a check that every weight is finite; [rows, cols] packed.
-std::vector<float> finite_copy(const Problem& problem, const Context& ctx) {
-  const Matrix<const float> w = problem.weight;
+std::vector<float> finite_copy(Matrix<const float> w, std::string_view name, const Context& ctx) {
   std::vector<float> copy(static_cast<size_t>(w.rows * w.cols));
   for_row_chunks(ctx.pool, w.rows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -18,7 +19,7 @@ std::vector<float> finite_copy(const Problem& problem, const Context& ctx) {
       for (int64_t c = 0; c < w.cols; ++c) {
         const float value = row[static_cast<size_t>(c)];
         if (!std::isfinite(value)) {
-          fail(ErrorCode::kUnsupported, problem.matrix_name,
+          fail(ErrorCode::kUnsupported, name,
                "weight at row {}, column {} is {}: only finite weights can be quantized", r, c,
                value);
         }
@@ -86,37 +87,79 @@ void check_problem(const Rounding& rounding, const Problem& problem) {
     fail(ErrorCode::kInvalidArgument, problem.matrix_name,
          "rounding {} needs second moments: give calibration data", rounding.name);
   }
+}
+
+/// The transform's input side, and the moment in its stored basis.
+struct InputSide {
+  TransformSpec spec;
+  std::optional<ConditionedMoment> moment;
+};
+
+InputSide make_input_side(const MethodChoice& choice, const InputProblem& problem,
+                          const Context& ctx) {
+  const Transform& transform = find_transform(choice.transform);
+  InputSide side;
   if (problem.moment != nullptr) {
-    TWOFOLD_ASSERT(problem.moment->cols == cols &&
-                   problem.moment->h.size() == static_cast<size_t>(cols * cols));
-    for (double h : problem.moment->h) {
-      if (!std::isfinite(h)) {
-        fail(ErrorCode::kUnsupported, problem.input_name, "the second moment holds {}", h);
-      }
-    }
+    side.moment.emplace(*problem.moment, choice.params.get_float("damping"), problem.name);
   }
+  TransformProblem fitted{.weights = problem.weights,
+                          .moment = {},
+                          .mean_magnitude = {},
+                          .params = choice.params,
+                          .seed = problem.seed,
+                          .name = problem.name,
+                          .trial = {}};
+  if (side.moment) {
+    fitted.moment = std::as_const(*side.moment).h();
+    fitted.mean_magnitude = problem.moment->mean_magnitude;
+  }
+  side.spec = transform.fit_input(fitted, ctx.pool);
+  const Matrix<const float> first = problem.weights.front();
+  if (side.moment) {
+    transform.prepare(side.spec, first.rows, first.cols)->apply_moment(side.moment->h());
+  }
+  return side;
 }
 
 }  // namespace
 
-Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx) {
+class PreparedInput {
+ public:
+  /// Nothing if each matrix has an input side of its own.
+  std::optional<InputSide> side;
+};
+
+std::shared_ptr<const PreparedInput> prepare_input(const MethodChoice& choice,
+                                                   const InputProblem& problem,
+                                                   const Context& ctx) {
+  auto prepared = std::make_shared<PreparedInput>();
+  if (!find_transform(choice.transform).per_matrix(choice.params)) {
+    prepared->side = make_input_side(choice, problem, ctx);
+  }
+  return prepared;
+}
+
+Solution solve(const MethodChoice& choice, const PreparedInput& input, const Problem& problem,
+               const Context& ctx) {
   const Rounding& rounding = find_rounding(choice.rounding);
   const Transform& transform = find_transform(choice.transform);
   check_problem(rounding, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
-  std::vector<float> basis = finite_copy(problem, ctx);
+  std::vector<float> basis = finite_copy(problem.weight, problem.matrix_name, ctx);
   const Matrix<float> weight(basis.data(), rows, cols);
-  SecondMoment moment;
-  Matrix<double> h;
-  if (problem.moment != nullptr) {
-    moment = *problem.moment;
-    h = {moment.h.data(), cols, cols};
+  std::optional<InputSide> own;
+  if (!input.side) {
+    own = make_input_side(choice,
+                          {.moment = problem.moment,
+                           .weights = {problem.weight},
+                           .seed = problem.seed,
+                           .name = problem.matrix_name},
+                          ctx);
   }
-  const TransformSpec spec =
-      transform.fit(weight, h, problem.seed, problem.input_name, problem.matrix_name);
-  const auto prepared = transform.prepare(spec, rows, cols);
-  prepared->apply_weight(weight);
-  if (problem.moment != nullptr) prepared->apply_moment(h);
+  const InputSide& side = own ? *own : *input.side;
+  TransformSpec spec = side.spec;
+  spec.output_seed = transform.output_seed(problem.seed, problem.matrix_name);
+  transform.prepare(spec, rows, cols)->apply_weight(weight);
 
   auto grid = find_grid(choice.grid)
                   .make({.rows = rows,
@@ -125,18 +168,30 @@ Solution solve(const MethodChoice& choice, const Problem& problem, const Context
                          .group = choice.group,
                          .params = choice.params,
                          .where = std::string(problem.matrix_name)});
-  std::vector<uint16_t> codes =
-      rounding.run({.weight = weight,
-                    .moment = problem.moment != nullptr ? &moment : nullptr,
-                    .params = choice.params},
-                   *grid, ctx);
+  RoundingResult rounded = rounding.run(
+      {.weight = weight, .moment = side.moment ? &*side.moment : nullptr, .params = choice.params},
+      *grid, ctx);
   Solution solution;
-  solution.q = std::move(*grid).finish(std::move(codes));
+  solution.notes = std::move(rounded.notes);
+  solution.explore_seconds = rounded.explore_seconds;
+  solution.q = std::move(*grid).finish(std::move(rounded.codes));
   solution.q.transform = spec;
   validate(solution.q);
   restore(solution.q, weight);
   solution.proxy_loss = relative_loss(problem.weight, weight, problem.moment, ctx);
   return solution;
+}
+
+Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx) {
+  check_problem(find_rounding(choice.rounding), problem);
+  finite_copy(problem.weight, problem.matrix_name, ctx);  // before anything is fitted to it
+  const auto input = prepare_input(choice,
+                                   {.moment = problem.moment,
+                                    .weights = {problem.weight},
+                                    .seed = problem.seed,
+                                    .name = problem.input_name},
+                                   ctx);
+  return solve(choice, *input, problem, ctx);
 }
 
 }  // namespace twofold

@@ -15,11 +15,11 @@ class Identity final : public PreparedTransform {
   void undo_output(Matrix<float> /*y*/) const override {}
 };
 
-TransformSpec fit(Matrix<const float> /*weight*/, Matrix<const double> /*moment*/,
-                  uint64_t /*seed*/, std::string_view /*input_name*/,
-                  std::string_view /*matrix_name*/) {
-  return {};
-}
+bool never(const Params& /*params*/) { return false; }
+
+TransformSpec fit_input(const TransformProblem& /*problem*/, ThreadPool& /*pool*/) { return {}; }
+
+uint64_t output_seed(uint64_t /*seed*/, std::string_view /*matrix_name*/) { return 0; }
 
 std::unique_ptr<const PreparedTransform> prepare(const TransformSpec& spec, int64_t /*rows*/,
                                                  int64_t /*cols*/) {
@@ -38,7 +38,12 @@ const Transform& none_transform() {
   static const Transform kTransform = {.name = "none",
                                        .paper = "",
                                        .help = "weights are rounded in their own basis",
-                                       .fit = fit,
+                                       .params = {},
+                                       .needs_moment = false,
+                                       .per_matrix = never,
+                                       .has_input_scale = never,
+                                       .fit_input = fit_input,
+                                       .output_seed = output_seed,
                                        .prepare = prepare,
                                        .stored_bytes = stored_bytes};
   return kTransform;

@@ -9,21 +9,26 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/params.h"
+#include "base/thread_pool.h"
 #include "tensor/tensor.h"
 
 namespace twofold {
 
-/// What a quantized matrix stores of its transform. `name` is a row of `all_transforms`.
+/// What a quantized matrix stores of its transform. `name` is a row of `all_transforms`. Everything
+/// but output_seed is the input side: equal for all matrices that share it.
 struct TransformSpec {
   std::string name = "none";
+  std::string variant;  // which construction, where a transform has several
   uint64_t input_seed = 0, output_seed = 0;
-  std::vector<float> input_scale;  // [cols], empty if the transform has none
+  std::vector<float> input_scale;  // [cols] binary16 values, empty if the transform has none
   friend bool operator==(const TransformSpec&, const TransformSpec&) = default;
 };
 
@@ -45,12 +50,32 @@ class PreparedTransform {
   virtual void undo_output(Matrix<float> y) const = 0;
 };
 
+/// What the input side is fitted to.
+struct TransformProblem {
+  std::vector<Matrix<const float>> weights;  // every matrix that reads the input, [rows_i, cols]
+  Matrix<const double> moment;               // [cols, cols], damped; empty if it is not known
+  std::span<const double> mean_magnitude;    // [cols] mean of |x_j|; empty if it is not known
+  Params params;                             // complete for Transform::params
+  uint64_t seed = 0;
+  std::string_view name;  // of the input (of the matrix if fitted per matrix): key of its numbers
+  /// Loss of rounding the weights by the method's own grid with `input_scale` at the input: the sum
+  /// of tr(E H E^T) over the matrices.
+  std::function<double(std::span<const float> input_scale)> trial;
+};
+
 /// One entry of the registry.
 struct Transform {
   std::string_view name, paper, help;
-  /// Fits for a weight [rows, cols]; `moment` is the input's second moment [cols, cols] or empty.
-  TransformSpec (*fit)(Matrix<const float> weight, Matrix<const double> moment, uint64_t seed,
-                       std::string_view input_name, std::string_view matrix_name);
+  std::vector<ParamSpec> params;
+  bool needs_moment;
+  /// Whether each matrix has an input side of its own, as some papers publish it.
+  bool (*per_matrix)(const Params& params);
+  /// Whether a vector input_scale is stored; known before fitting, for file headers.
+  bool (*has_input_scale)(const Params& params);
+  /// Fits the input side; output_seed stays 0.
+  TransformSpec (*fit_input)(const TransformProblem& problem, ThreadPool& pool);
+  /// The seed of the output side of one matrix; 0 if there is none.
+  uint64_t (*output_seed)(uint64_t seed, std::string_view matrix_name);
   /// @throws Error(kCorruptFile) if `spec` cannot belong to a matrix of this shape.
   std::unique_ptr<const PreparedTransform> (*prepare)(const TransformSpec& spec, int64_t rows,
                                                       int64_t cols);

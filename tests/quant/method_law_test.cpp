@@ -17,7 +17,7 @@ constexpr int64_t kRows = 150, kCols = 96;
 SecondMoment correlated_moment(bool diagonal) {
   const int64_t factors = 12;
   const std::vector<float> f = testing::normal_numbers(factors * kCols, 1.0, "factors");
-  SecondMoment moment{.cols = kCols, .tokens = 1000, .h = {}};
+  SecondMoment moment{.cols = kCols, .tokens = 1000, .h = {}, .mean_magnitude = {}};
   moment.h.assign(kCols * kCols, 0.0);
   for (int64_t i = 0; i < kCols; ++i) {
     for (int64_t j = 0; j < kCols; ++j) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "quant/grid.h"
 
@@ -29,6 +30,16 @@ class ParityGrid final : public FittedGrid {
            ThreadPool& /*pool*/) override {
     fitted_.emplace_back(col_begin, weight.cols);
   }
+
+  std::span<const float> explore_factors() const override {
+    static constexpr float kOne[] = {1.0f};
+    return kOne;
+  }
+  int64_t rows_sharing() const override { return 1; }
+  std::unique_ptr<FittedGrid> rescaled(float /*factor*/) const override {
+    return std::make_unique<ParityGrid>(*this);
+  }
+  void take_row(int64_t /*row*/, const FittedGrid& /*from*/) override {}
 
   void round(int64_t /*col*/, int64_t /*row_begin*/, Matrix<const float> target,
              Matrix<uint16_t> codes, Matrix<float> value) const override {

@@ -71,7 +71,16 @@ TEST_P(TransformLaw, KeepsProductsAndLossAndCanBeUndone) {
     Matrix<float> w(basis.data(), s.rows, s.cols);
     std::vector<double> h = moment_of(s.cols);
     const double before = energy(w, h);
-    const TransformSpec spec = transform.fit(w, {h.data(), s.cols, s.cols}, 7, "in", "w");
+    ThreadPool pool(1, false);
+    TransformSpec spec = transform.fit_input({.weights = {w},
+                                              .moment = {h.data(), s.cols, s.cols},
+                                              .mean_magnitude = {},
+                                              .params = complete_params(transform.params, {}, {}),
+                                              .seed = 7,
+                                              .name = "in",
+                                              .trial = {}},
+                                             pool);
+    spec.output_seed = transform.output_seed(7, "w");
     EXPECT_EQ(spec.name, transform.name);
     const auto prepared = prepare_transform(spec, s.rows, s.cols);
     prepared->apply_weight(w);
@@ -115,8 +124,10 @@ TEST_P(TransformLaw, KeepsProductsAndLossAndCanBeUndone) {
 }
 
 TEST(PrepareTransform, RefusesASpecificationThatDoesNotFit) {
-  EXPECT_THROW(prepare_transform({.name = "rotate", .input_scale = {}}, 2, 2), Error);
-  EXPECT_THROW(prepare_transform({.name = "none", .input_scale = {1.0f}}, 2, 2), Error);
+  EXPECT_THROW(prepare_transform({.name = "rotate", .variant = {}, .input_scale = {}}, 2, 2),
+               Error);
+  EXPECT_THROW(prepare_transform({.name = "none", .variant = {}, .input_scale = {1.0f}}, 2, 2),
+               Error);
 }
 
 }  // namespace

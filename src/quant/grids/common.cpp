@@ -89,16 +89,61 @@ float max_magnitude(std::span<const float> row) {
   return result;
 }
 
-int64_t parameter_set(Sharing sharing, int64_t row, int64_t g, int64_t groups) {
-  switch (sharing) {
-    case Sharing::kMatrix:
-      return 0;
-    case Sharing::kRow:
-      return row;
-    case Sharing::kGroup:
-      return row * groups + g;
+ParameterGrid::ParameterGrid(Scheme scheme, int64_t rows, int64_t cols, std::string where)
+    : where_(std::move(where)) {
+  q_.rows = rows;
+  q_.cols = cols;
+  q_.scheme = scheme;
+  const size_t sets = static_cast<size_t>(q_.parameter_sets(scheme.scale_sharing));
+  q_.scale.resize(sets);
+  if (scheme.kind == ValueKind::kAffine && zero_is_stored(scheme.zero)) q_.zero.resize(sets);
+  if (scheme.kind == ValueKind::kTable && scheme.has_offset) q_.offset.resize(sets);
+}
+
+int64_t ParameterGrid::rows_sharing() const {
+  const bool shared = q_.scheme.scale_sharing == Sharing::kMatrix;
+  return shared ? q_.rows : 1;
+}
+
+void ParameterGrid::take_row(int64_t row, const FittedGrid& from) {
+  const QuantizedMatrix& other = dynamic_cast<const ParameterGrid&>(from).q_;
+  const int64_t group = std::max<int64_t>(q_.scheme.group, 1);
+  const int64_t groups = q_.groups();
+  const auto copy = [&](Sharing sharing, int64_t length, const std::vector<float>& source,
+                        std::vector<float>& target) {
+    if (source.empty()) return;
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t first = q_.parameter_index(sharing, row, g * group) * length;
+      std::copy_n(source.begin() + first, length, target.begin() + first);
+    }
+  };
+  copy(q_.scheme.scale_sharing, 1, other.scale, q_.scale);
+  copy(q_.scheme.scale_sharing, 1, other.zero, q_.zero);
+  copy(q_.scheme.scale_sharing, 1, other.offset, q_.offset);
+  copy(q_.scheme.table_sharing, int64_t{1} << q_.scheme.bits, other.levels, q_.levels);
+}
+
+QuantizedMatrix ParameterGrid::finish(std::vector<uint16_t> codes) && {
+  q_.codes = std::move(codes);
+  return std::move(q_);
+}
+
+size_t ParameterGrid::set_of(int64_t row, int64_t col) const {
+  return static_cast<size_t>(q_.parameter_index(q_.scheme.scale_sharing, row, col));
+}
+
+float ParameterGrid::store_scale(float scale, int64_t row) const {
+  return stored_scale(scale * factor_, q_.scheme.scale_sharing, where_, row);
+}
+
+void ParameterGrid::multiply_scales(float factor) {
+  factor_ *= factor;
+  const int64_t sets_per_row = q_.scheme.scale_sharing == Sharing::kGroup ? q_.groups() : 1;
+  for (size_t i = 0; i < q_.scale.size(); ++i) {
+    q_.scale[i] = stored_scale(q_.scale[i] * factor, q_.scheme.scale_sharing, where_,
+                               static_cast<int64_t>(i) / sets_per_row);
   }
-  return 0;
+  for (float& offset : q_.offset) offset = round_to_float16(offset * factor);
 }
 
 }  // namespace twofold

@@ -29,7 +29,28 @@ float stored_scale(float scale, Sharing sharing, std::string_view where, int64_t
 /// Largest |w| of a row. @param row [n].
 float max_magnitude(std::span<const float> row);
 
-/// Parameter set of row `row` for group `g` of `groups`.
-int64_t parameter_set(Sharing sharing, int64_t row, int64_t g, int64_t groups);
+/// A fitted grid whose parameters are those of a QuantizedMatrix without codes.
+class ParameterGrid : public FittedGrid {
+ public:
+  int64_t group() const final { return q_.scheme.group; }
+  Scheme scheme() const final { return q_.scheme; }
+  int64_t rows_sharing() const final;
+  void take_row(int64_t row, const FittedGrid& from) final;
+  QuantizedMatrix finish(std::vector<uint16_t> codes) && final;
+
+ protected:
+  ParameterGrid(Scheme scheme, int64_t rows, int64_t cols, std::string where);
+
+  /// Parameter set of `row` for the group that column `col` is in.
+  size_t set_of(int64_t row, int64_t col) const;
+  /// `scale` times the factor of `rescaled`, as it will be stored.
+  float store_scale(float scale, int64_t row) const;
+  /// The body of `rescaled`, called on the copy.
+  void multiply_scales(float factor);
+
+  QuantizedMatrix q_;  // parameters are sized for the scheme; levels are empty
+  float factor_ = 1;   // of `rescaled`
+  std::string where_;  // named by errors: the matrix
+};
 
 }  // namespace twofold

@@ -40,36 +40,42 @@ inline LevelType level_type_for(const std::vector<float>& levels) {
 }
 
 template <class Rule>
-class TableGrid final : public FittedGrid {
+class TableGrid final : public ParameterGrid {
  public:
+  // With levels below 2 in magnitude a stored scale is about the largest weight, a normal number
+  // of binary16 however many exponents there are. A power of two changes no digit.
   TableGrid(const TableGridOptions& options, Rule rule, int64_t rows, int64_t cols,
             std::string where)
-      : options_(options), rule_(std::move(rule)), where_(std::move(where)) {
-    q_.rows = rows;
-    q_.cols = cols;
-    // With levels below 2 in magnitude a stored scale is about the largest weight, a normal number
-    // of binary16 however many exponents there are. A power of two changes no digit.
-    q_.scheme = {.kind = ValueKind::kTable,
-                 .bits = options.bits,
-                 .scale_sharing = options.sharing,
-                 .group = options.group,
-                 .table_sharing = Sharing::kMatrix,
-                 .level_type = level_type_for(rule_.levels),
-                 .level_exponent = -rule_.top_exponent};
+      : ParameterGrid({.kind = ValueKind::kTable,
+                       .bits = options.bits,
+                       .scale_sharing = options.sharing,
+                       .group = options.group,
+                       .table_sharing = Sharing::kMatrix,
+                       .level_type = level_type_for(rule.levels),
+                       .level_exponent = -rule.top_exponent},
+                      rows, cols, std::move(where)),
+        options_(options),
+        rule_(std::move(rule)) {
     q_.levels = rule_.levels;
-    q_.scale.resize(static_cast<size_t>(q_.parameter_sets(options.sharing)));
     up_ = std::ldexp(1.0f, rule_.top_exponent);
     down_ = std::ldexp(1.0f, -rule_.top_exponent);
     scaled_levels_ = rule_.levels;
     for (float& level : scaled_levels_) level *= down_;
   }
 
-  int64_t group() const override { return options_.group; }
-  Scheme scheme() const override { return q_.scheme; }
+  std::span<const float> explore_factors() const override {
+    static constexpr std::array<float, 7> kFactors = {0.8f, 0.9f, 1.0f, 1.12f, 1.25f, 1.4f, 1.6f};
+    return kFactors;
+  }
+
+  std::unique_ptr<FittedGrid> rescaled(float factor) const override {
+    auto copy = std::make_unique<TableGrid>(*this);
+    copy->multiply_scales(factor);
+    return copy;
+  }
 
   void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
            ThreadPool& pool) override {
-    const int64_t g = options_.group > 0 ? col_begin / options_.group : 0;
     const bool whole = options_.sharing == Sharing::kMatrix;
     std::vector<float> magnitude(static_cast<size_t>(weight.rows));
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
@@ -100,17 +106,14 @@ class TableGrid final : public FittedGrid {
       const auto best = std::min_element(errors[i].begin(), errors[i].end());
       const float factor =
           options_.search ? scale_factor(static_cast<int>(best - errors[i].begin())) : 1.0f;
-      q_.scale[static_cast<size_t>(parameter_set(options_.sharing, r, g, q_.groups()))] =
-          scale_for(magnitude[i], factor, r);
+      q_.scale[set_of(r, col_begin)] = scale_for(magnitude[i], factor, r);
     }
   }
 
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
-    const int64_t g = options_.group > 0 ? col / options_.group : 0;
     for (int64_t r = 0; r < target.rows; ++r) {
-      const float scale = q_.scale[static_cast<size_t>(
-          parameter_set(options_.sharing, row_begin + r, g, q_.groups()))];
+      const float scale = q_.scale[set_of(row_begin + r, col)];
       const float step = scale * down_;
       for (int64_t c = 0; c < target.cols; ++c) {
         const uint16_t code = rule_.encode(step != 0 ? target.at(r, c) / step : 0.0f);
@@ -120,18 +123,13 @@ class TableGrid final : public FittedGrid {
     }
   }
 
-  QuantizedMatrix finish(std::vector<uint16_t> codes) && override {
-    q_.codes = std::move(codes);
-    return std::move(q_);
-  }
-
  private:
   using Errors = std::array<double, kScaleFactors>;
 
   /// The stored scale, 2^top_exponent times the step of the integers.
   float scale_for(float magnitude, float factor, int64_t row) const {
     const float step = std::max(magnitude / rule_.divisor * factor, options_.eps);
-    return stored_scale(step * up_, options_.sharing, where_, row);
+    return store_scale(step * up_, row);
   }
 
   /// Squared error of a row, weighted by importance, for each factor.
@@ -154,8 +152,6 @@ class TableGrid final : public FittedGrid {
 
   TableGridOptions options_;
   Rule rule_;
-  std::string where_;
-  QuantizedMatrix q_;  // without codes
   std::vector<float> scaled_levels_;
   float up_ = 1, down_ = 1;
 };

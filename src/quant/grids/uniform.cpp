@@ -2,6 +2,7 @@
 // arXiv:2210.17323, Sec. 5), centered as QuIP's grid (arXiv:2307.13304), a floating zero as HQQ,
 // and the integer range LO,HI that the PoT paper (arXiv:2506.00315, Sec. 4.2) starts from.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <tuple>
 
@@ -34,35 +35,35 @@ Extent extent_of(std::span<const float> row) {
   return {*lo, *hi};
 }
 
-class UniformGrid final : public FittedGrid {
+class UniformGrid final : public ParameterGrid {
  public:
   UniformGrid(const Options& options, int64_t rows, int64_t cols, std::string where)
-      : options_(options), cols_(cols), where_(std::move(where)) {
-    q_.rows = rows;
-    q_.cols = cols;
-    q_.scheme = {.kind = ValueKind::kAffine,
-                 .bits = options.bits,
-                 .scale_sharing = options.sharing,
-                 .group = options.group,
-                 .zero = options.zero};
-    const size_t sets = static_cast<size_t>(q_.parameter_sets(options.sharing));
-    q_.scale.resize(sets);
-    if (zero_is_stored(options.zero)) {
-      q_.zero.resize(sets);
-    } else {
-      fixed_zero_ = fixed_zero(options.zero, options.bits);
-    }
+      : ParameterGrid({.kind = ValueKind::kAffine,
+                       .bits = options.bits,
+                       .scale_sharing = options.sharing,
+                       .group = options.group,
+                       .zero = options.zero},
+                      rows, cols, std::move(where)),
+        options_(options) {
+    if (!zero_is_stored(options.zero)) fixed_zero_ = fixed_zero(options.zero, options.bits);
     const int64_t center = int64_t{1} << (options.bits - 1);
     code_lo_ = options.has_range ? static_cast<float>(options.lo + center) : 0.0f;
     code_hi_ = static_cast<float>(options.has_range ? options.hi + center : 2 * center - 1);
   }
 
-  int64_t group() const override { return options_.group; }
-  Scheme scheme() const override { return q_.scheme; }
+  std::span<const float> explore_factors() const override {
+    static constexpr std::array<float, 7> kShrink = {0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f};
+    return kShrink;
+  }
+
+  std::unique_ptr<FittedGrid> rescaled(float factor) const override {
+    auto copy = std::make_unique<UniformGrid>(*this);
+    copy->multiply_scales(factor);
+    return copy;
+  }
 
   void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
            ThreadPool& pool) override {
-    const int64_t g = options_.group > 0 ? col_begin / options_.group : 0;
     std::vector<Extent> extents(static_cast<size_t>(weight.rows));
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
@@ -76,19 +77,17 @@ class UniformGrid final : public FittedGrid {
     }
     for (size_t r = 0; r < extents.size(); ++r) {
       const int64_t row = static_cast<int64_t>(r);
-      set_parameters(parameter_set(options_.sharing, row, g, q_.groups()), row, extents[r]);
+      set_parameters(set_of(row, col_begin), row, extents[r]);
     }
   }
 
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
-    const int64_t g = options_.group > 0 ? col / options_.group : 0;
     const bool stored = zero_is_stored(options_.zero);
     const bool whole =
         options_.zero == ZeroKind::kUnsigned || options_.zero == ZeroKind::kSymmetric;
     for (int64_t r = 0; r < target.rows; ++r) {
-      const size_t set =
-          static_cast<size_t>(parameter_set(options_.sharing, row_begin + r, g, q_.groups()));
+      const size_t set = set_of(row_begin + r, col);
       const float scale = q_.scale[set];
       const float zero = stored ? q_.zero[set] : fixed_zero_;
       // A whole zero is added after rounding, as published; ties would differ otherwise.
@@ -104,19 +103,11 @@ class UniformGrid final : public FittedGrid {
     }
   }
 
-  QuantizedMatrix finish(std::vector<uint16_t> codes) && override {
-    q_.codes = std::move(codes);
-    return std::move(q_);
-  }
-
  private:
-  void set_parameters(int64_t set, int64_t row, Extent extent) {
+  void set_parameters(size_t i, int64_t row, Extent extent) {
     const float steps = static_cast<float>((1 << options_.bits) - 1);
     const float magnitude = std::max(std::fabs(extent.lo), std::fabs(extent.hi));
-    const auto store = [&](float scale) {
-      return stored_scale(std::max(scale, options_.eps), options_.sharing, where_, row);
-    };
-    const size_t i = static_cast<size_t>(set);
+    const auto store = [&](float scale) { return store_scale(std::max(scale, options_.eps), row); };
     if (options_.has_range) {
       q_.scale[i] = store(magnitude / (static_cast<float>(options_.hi - options_.lo) / 2));
       return;
@@ -147,9 +138,6 @@ class UniformGrid final : public FittedGrid {
   }
 
   Options options_;
-  int64_t cols_;
-  std::string where_;
-  QuantizedMatrix q_;  // without codes
   float fixed_zero_ = 0, code_lo_ = 0, code_hi_ = 0;
 };
 

@@ -5,20 +5,11 @@
 namespace twofold {
 namespace {
 
-std::vector<float> importance_of(const SecondMoment* moment) {
-  std::vector<float> importance;
-  if (moment == nullptr) return importance;
-  importance.resize(static_cast<size_t>(moment->cols));
-  for (size_t j = 0; j < importance.size(); ++j) {
-    importance[j] = static_cast<float>(moment->h[j * importance.size() + j]);
-  }
-  return importance;
-}
-
-std::vector<uint16_t> run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
+RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
   const Matrix<const float> weight = input.weight;
   const int64_t group = grid.group() > 0 ? grid.group() : weight.cols;
-  const std::vector<float> importance = importance_of(input.moment);
+  const std::vector<float> importance =
+      input.moment != nullptr ? input.moment->diagonal() : std::vector<float>();
   std::vector<uint16_t> codes(static_cast<size_t>(weight.rows * weight.cols));
   for (int64_t col = 0; col < weight.cols; col += group) {
     const int64_t n = std::min(group, weight.cols - col);
@@ -36,7 +27,7 @@ std::vector<uint16_t> run(const RoundingInput& input, FittedGrid& grid, const Co
                  {value.data(), rows, n});
     });
   }
-  return codes;
+  return {.codes = std::move(codes), .notes = {}};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "quant/params.h"
+#include "base/params.h"
 
 #include <algorithm>
 #include <charconv>
