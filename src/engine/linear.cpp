@@ -36,12 +36,23 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   source_ = source_of(slot, packed_);
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) {
-    const TransformSpec spec =
-        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name));
-    transform_ = prepare_transform(spec, rows(), cols());
-    if (transform_->identity()) transform_ = nullptr;
+    bind_transform(
+        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name)));
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
+}
+
+Linear::Linear(PackedMatrix packed, const TransformSpec& transform, const Slot* bias)
+    : packed_(std::move(packed)) {
+  source_ = make_row_source(*packed_);
+  stored_bytes_ = static_cast<int64_t>(packed_->bytes.view.bytes.size());
+  bind_transform(transform);
+  if (bias != nullptr) bias_ = read_vector(*bias);
+}
+
+void Linear::bind_transform(const TransformSpec& spec) {
+  transform_ = prepare_transform(spec, rows(), cols());
+  if (transform_->identity()) transform_ = nullptr;
 }
 
 void Linear::multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {

@@ -20,6 +20,8 @@ class Linear {
  public:
   /// Binds a slot; `bias` may be null. @throws Error(kCorruptFile) on bad packed data.
   Linear(const ModelFiles& files, const Slot& slot, const Slot* bias);
+  /// A matrix that is in no file yet, stored in the basis of `transform`; shares its bytes.
+  Linear(PackedMatrix packed, const TransformSpec& transform, const Slot* bias);
 
   int64_t rows() const { return source_->rows(); }
   int64_t cols() const { return source_->cols(); }
@@ -34,6 +36,7 @@ class Linear {
   bool in_model_basis() const { return transform_ == nullptr; }
 
  private:
+  void bind_transform(const TransformSpec& spec);
   void multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
 
   std::unique_ptr<RowSource> source_;

@@ -55,8 +55,8 @@ class Model {
   void logits(Matrix<const float> hidden, Matrix<float> out, const Context& ctx) const;
 
  private:
-  Model();
   struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -1,0 +1,116 @@
+// Block: the arithmetic of one transformer block, and of the norms and embeddings around blocks.
+// Internal to this layer: Model runs all blocks over batches, BlockRunner one over calibration
+// sequences. A block keeps no copy of weights; its files must outlive it. Immutable but for
+// `replace`; the scratch memory of a call is the caller's BlockBuffers.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/context.h"
+#include "engine/attention.h"
+#include "engine/kv_cache.h"
+#include "engine/linear.h"
+#include "engine/model.h"
+#include "model/model_files.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+struct Norm {
+  std::vector<float> weight, bias;  // [hidden]; bias may be empty
+};
+/// The norm in slot `slot` ("final_norm") and its bias, if there is one.
+Norm read_norm(const ModelFiles& files, const std::string& slot);
+/// y = norm of each row of x [tokens, hidden]; y may be x.
+void norm_rows(const ModelConfig& config, const Norm& norm, Matrix<const float> x, Matrix<float> y,
+               const Context& ctx);
+
+/// The tables that turn ids into the hidden states that enter the first block.
+class Embedding {
+ public:
+  /// @throws Error(kUnsupported) if a table is not stored in the model's own basis.
+  explicit Embedding(const ModelFiles& files);
+  const Linear& tokens() const { return *tokens_; }
+  /// ids at positions first, first + 1, ... -> x [ids, hidden].
+  /// @throws Error(kInvalidArgument) on an id outside the vocabulary.
+  void look_up(std::span<const int32_t> ids, int64_t first, Matrix<float> x,
+               const Context& ctx) const;
+
+ private:
+  int64_t vocab_size_;
+  std::unique_ptr<Linear> tokens_, positions_;  // positions null: the blocks rotate instead
+};
+
+/// One sequence of a pass: `count` rows of the stream, after what `cache` holds, if there is one.
+struct SequenceRows {
+  int64_t count = 0;
+  KvCache* cache = nullptr;
+  int64_t past() const { return cache != nullptr ? cache->length() : 0; }
+};
+
+/// What all blocks of a pass share.
+struct BlockPass {
+  std::vector<SequenceRows> sequences;  // their rows lie one after the other
+  int64_t tokens = 0;                   // rows in all
+  const RopeTable* rope = nullptr;      // null: positions are not rotated
+  int64_t rope_first = 0;               // position of the table's first row
+};
+
+/// Scratch memory of a pass, kept from block to block. Attention and MLP take turns in `wide`, an
+/// input and what its linears add to the stream in `narrow`.
+struct BlockBuffers {
+  AlignedBuffer<float> narrow, wide;
+  void ensure(const ModelConfig& config, int64_t tokens);
+};
+
+/// Linears that read one input and write side by side into one row of outputs.
+struct InputGroup {
+  std::string input;               // Slot::input
+  std::vector<std::string> slots;  // Slot::slot of each linear
+  std::vector<std::unique_ptr<Linear>> linears;
+};
+
+class Block {
+ public:
+  /// Binds block `layer`. @throws as Model::load.
+  Block(const ModelFiles& files, int layer);
+
+  /// Bytes of the matrices that one token reads.
+  int64_t stored_bytes() const;
+  /// The linear in slot `slot` multiplies by `packed` from now on; its bias stays.
+  /// @throws Error(kInvalidArgument) if the block has no such linear of this shape.
+  void replace(std::string_view slot, const PackedMatrix& packed, const TransformSpec& transform);
+  /// Name of the input that the last linear reads. The inputs in order: attention in, attention
+  /// out, MLP in, MLP out.
+  const std::string& last_input() const { return mlp_out_.input; }
+  bool has_input(std::string_view input) const;
+
+  /// Runs the block in place: x [pass.tokens, hidden]. With `stop_at`, stops once `observer` has
+  /// seen that input; x then holds what the block had added so far.
+  void run(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers, const Context& ctx,
+           const InputObserver& observer, std::string_view stop_at = {}) const;
+
+ private:
+  bool run_attention(const BlockPass& pass, Matrix<float> normed, BlockBuffers& buffers,
+                     const Context& ctx, const InputObserver& observer,
+                     std::string_view stop_at) const;
+  bool run_mlp(Matrix<float> normed, BlockBuffers& buffers, const Context& ctx,
+               const InputObserver& observer, std::string_view stop_at) const;
+  void attend(const BlockPass& pass, float* qkv, float* attended, const Context& ctx) const;
+
+  const ModelFiles& files_;
+  int layer_;
+  Norm attention_norm_, mlp_norm_;
+  InputGroup attention_in_;   // writes q | k | v
+  InputGroup attention_out_;  // one
+  InputGroup mlp_in_;         // writes gate | up, or up
+  InputGroup mlp_out_;        // one
+};
+
+}  // namespace twofold
