@@ -26,7 +26,7 @@ function(twofold_header_closure result)
   set(${result} ${known} PARENT_SCOPE)
 endfunction()
 
-set(layers base tensor io text transform quant formats kernels model engine eval pipeline)
+set(layers base tensor io text transform quant formats kernels model engine calib eval pipeline)
 add_library(twofold STATIC)
 add_library(twofold::twofold ALIAS twofold)
 foreach(layer IN LISTS layers)
