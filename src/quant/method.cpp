@@ -85,7 +85,25 @@ std::span<const Method> all_methods() {
              .rounding = "nearest",
              .default_bits = 4,
              .default_group = 0,
-             .defaults = {{"scale-search", "mse"}}}};
+             .defaults = {{"scale-search", "mse"}}},
+      Method{.name = "bcq",
+             .paper = "arXiv:1802.00150",
+             .help = "binary planes with a factor each",
+             .transform = "none",
+             .grid = "binary",
+             .rounding = "nearest",
+             .default_bits = 3,
+             .default_group = 0,
+             .defaults = {}},
+      Method{.name = "kmeans-h",
+             .paper = "arXiv:2306.07629",
+             .help = "a table of levels per row by exact k-means, weighted by the second moments",
+             .transform = "none",
+             .grid = "levels",
+             .rounding = "nearest",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {}}};
   return kMethods;
 }
 

@@ -2,6 +2,7 @@
 // diagonal second moment gives nearest, and codes do not depend on threads.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "base/error.h"
@@ -74,7 +75,9 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Table, MethodLaw, ::testing::ValuesIn(cases()), [](const auto& param) {
-  return fmt::format("{}_b{}_g{}", param.param.method, param.param.bits, param.param.group);
+  std::string name = param.param.method;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return fmt::format("{}_b{}_g{}", name, param.param.bits, param.param.group);
 });
 
 TEST_P(MethodLaw, LossIsNotAboveNearestOnTheSameGrid) {
