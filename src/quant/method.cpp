@@ -134,6 +134,7 @@ MethodChoice choose_method(const MethodRequest& request) {
 }
 
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
+  find_transform(choice.transform).check_shape(choice.params, rows, cols);
   return find_grid(choice.grid)
       .make({.rows = rows,
              .cols = cols,
