@@ -86,24 +86,24 @@ std::span<const Method> all_methods() {
              .default_bits = 4,
              .default_group = 0,
              .defaults = {{"scale-search", "mse"}}},
-      Method{.name = "bcq",
-             .paper = "arXiv:1802.00150",
-             .help = "binary planes with a factor each",
+      Method{.name = "gptq",
+             .paper = "arXiv:2210.17323",
+             .help = "equally spaced values, each column corrected by the errors before it",
              .transform = "none",
-             .grid = "binary",
-             .rounding = "nearest",
-             .default_bits = 3,
-             .default_group = 0,
-             .defaults = {}},
-      Method{.name = "kmeans-h",
-             .paper = "arXiv:2306.07629",
-             .help = "a table of levels per row by exact k-means, weighted by the second moments",
-             .transform = "none",
-             .grid = "levels",
-             .rounding = "nearest",
+             .grid = "uniform",
+             .rounding = "ldlq",
              .default_bits = 4,
              .default_group = 0,
-             .defaults = {}}};
+             .defaults = {{"explore", "loop"}}},
+      Method{.name = "gptq-pot",
+             .paper = "arXiv:2506.00315",
+             .help = "signed powers of two inside the loop of GPTQ",
+             .transform = "none",
+             .grid = "pot",
+             .rounding = "ldlq",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {{"scale-search", "mse"}, {"explore", "loop"}}}};
   return kMethods;
 }
 
@@ -134,7 +134,6 @@ MethodChoice choose_method(const MethodRequest& request) {
 }
 
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
-  find_transform(choice.transform).check_shape(choice.params, rows, cols);
   return find_grid(choice.grid)
       .make({.rows = rows,
              .cols = cols,

@@ -8,7 +8,7 @@
 namespace twofold {
 
 std::span<const Rounding> all_roundings() {
-  static const std::array kRoundings = {nearest_rounding()};
+  static const std::array kRoundings = {nearest_rounding(), ldlq_rounding(), coordinate_rounding()};
   return kRoundings;
 }
 

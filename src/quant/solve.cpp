@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "quant/method.h"
+#include "quant/proxy_loss.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
@@ -30,53 +31,6 @@ std::vector<float> finite_copy(Matrix<const float> w, std::string_view name, con
   return copy;
 }
 
-/// x H x^T for one row. @param x [n].  @param h [n, n].  @param scratch [n].
-double quadratic_form(std::span<const double> x, const std::vector<double>& h,
-                      std::vector<double>& scratch) {
-  const size_t n = x.size();
-  std::fill(scratch.begin(), scratch.end(), 0.0);
-  for (size_t i = 0; i < n; ++i) {
-    if (x[i] == 0) continue;
-    const double* row = h.data() + i * n;
-    for (size_t j = 0; j < n; ++j) scratch[j] += x[i] * row[j];
-  }
-  double sum = 0;
-  for (size_t j = 0; j < n; ++j) sum += scratch[j] * x[j];
-  return sum;
-}
-
-double square_sum(std::span<const double> x) {
-  double sum = 0;
-  for (double v : x) sum += v * v;
-  return sum;
-}
-
-/// tr(E H E^T) / tr(W H W^T) with E = restored - W; rows are summed in order.
-double relative_loss(Matrix<const float> weight, Matrix<const float> restored,
-                     const SecondMoment* moment, const Context& ctx) {
-  const size_t rows = static_cast<size_t>(weight.rows), cols = static_cast<size_t>(weight.cols);
-  std::vector<double> error(rows), energy(rows);
-  for_row_chunks(ctx.pool, weight.rows, [&](int64_t begin, int64_t end) {
-    std::vector<double> e(cols), w(cols), scratch(moment != nullptr ? cols : 0);
-    for (int64_t r = begin; r < end; ++r) {
-      ctx.check_cancelled();
-      for (size_t c = 0; c < cols; ++c) {
-        w[c] = weight.row(r)[c];
-        e[c] = static_cast<double>(restored.row(r)[c]) - w[c];
-      }
-      const size_t i = static_cast<size_t>(r);
-      error[i] = moment != nullptr ? quadratic_form(e, moment->h, scratch) : square_sum(e);
-      energy[i] = moment != nullptr ? quadratic_form(w, moment->h, scratch) : square_sum(w);
-    }
-  });
-  double total_error = 0, total_energy = 0;
-  for (size_t r = 0; r < rows; ++r) {
-    total_error += error[r];
-    total_energy += energy[r];
-  }
-  return total_energy > 0 ? total_error / total_energy : 0;
-}
-
 void check_problem(const Rounding& rounding, const Problem& problem) {
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
   if (rows < 1 || cols < 1) {
@@ -98,9 +52,6 @@ struct InputSide {
 InputSide make_input_side(const MethodChoice& choice, const InputProblem& problem,
                           const Context& ctx) {
   const Transform& transform = find_transform(choice.transform);
-  for (const Matrix<const float>& weight : problem.weights) {
-    transform.check_shape(choice.params, weight.rows, weight.cols);
-  }
   InputSide side;
   if (problem.moment != nullptr) {
     side.moment.emplace(*problem.moment, choice.params.get_float("damping"), problem.name);
@@ -116,10 +67,15 @@ InputSide make_input_side(const MethodChoice& choice, const InputProblem& proble
     fitted.moment = std::as_const(*side.moment).h();
     fitted.mean_magnitude = problem.moment->mean_magnitude;
   }
+  if (side.moment) {
+    fitted.trial = [&](std::span<const float> input_scale) {
+      return nearest_loss(choice, fitted.weights, fitted.moment, input_scale, ctx);
+    };
+  }
   side.spec = transform.fit_input(fitted, ctx.pool);
   const Matrix<const float> first = problem.weights.front();
   if (side.moment) {
-    transform.prepare(side.spec, 0, first.cols)->apply_moment(side.moment->h());
+    transform.prepare(side.spec, first.rows, first.cols)->apply_moment(side.moment->h());
   }
   return side;
 }
@@ -161,7 +117,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   }
   const InputSide& side = own ? *own : *input.side;
   TransformSpec spec = side.spec;
-  transform.add_output(spec, problem.seed, problem.matrix_name, rows);
+  spec.output_seed = transform.output_seed(problem.seed, problem.matrix_name);
   transform.prepare(spec, rows, cols)->apply_weight(weight);
 
   auto grid = find_grid(choice.grid)
@@ -176,14 +132,14 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
       *grid, ctx);
   Solution solution;
   solution.notes = std::move(rounded.notes);
-  const std::string note = transform.check_shape(choice.params, rows, cols);
-  if (!note.empty()) solution.notes.push_back(note);
   solution.explore_seconds = rounded.explore_seconds;
   solution.q = std::move(*grid).finish(std::move(rounded.codes));
   solution.q.transform = spec;
   validate(solution.q);
   restore(solution.q, weight);
-  solution.proxy_loss = relative_loss(problem.weight, weight, problem.moment, ctx);
+  Matrix<const double> h;
+  if (problem.moment != nullptr) h = {problem.moment->h.data(), cols, cols};
+  solution.proxy_loss = relative_loss(problem.weight, weight, h, ctx);
   return solution;
 }
 

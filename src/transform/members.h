@@ -6,7 +6,5 @@
 namespace twofold {
 
 const Transform& none_transform();
-const Transform& hadamard_transform();
-const Transform& quip_transform();
 
 }  // namespace twofold

@@ -31,9 +31,10 @@ TEST(NearestRounding, GivesAVectorGridWholeBlocksOfItsWidth) {
   const std::vector<float> weight = testing::normal_numbers(rows * cols, 1.0, "vector");
   testing::ParityGrid grid(rows, cols, group);
   ThreadPool pool(2, false);
+  const Rounding& nearest = find_rounding("nearest");
+  const Params params = complete_params(nearest.params, {}, {});
   std::vector<uint16_t> codes =
-      find_rounding("nearest")
-          .run({.weight = {weight.data(), rows, cols}, .params = {}}, grid, {.pool = pool})
+      nearest.run({.weight = {weight.data(), rows, cols}, .params = params}, grid, {.pool = pool})
           .codes;
   const std::vector<std::pair<int64_t, int64_t>> groups = {{0, 16}, {16, 16}, {32, 8}};
   EXPECT_EQ(grid.fitted(), groups);

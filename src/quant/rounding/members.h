@@ -6,5 +6,7 @@
 namespace twofold {
 
 const Rounding& nearest_rounding();
+const Rounding& ldlq_rounding();
+const Rounding& coordinate_rounding();
 
 }  // namespace twofold

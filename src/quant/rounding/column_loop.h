@@ -1,0 +1,63 @@
+// ColumnLoop: fits a grid and rounds a whole matrix by LDLQ, greedy passes or both, for one grid or
+// for several candidates of which each row keeps the one with the least true loss (re-exploring
+// inside the loop). Rows are cut into fixed chunks, so results do not depend on threads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "quant/rounding.h"
+#include "quant/rounding/row_block.h"
+
+namespace twofold {
+
+struct ColumnLoopOptions {
+  bool feedback = true;  // LDLQ; otherwise the start of the passes is nearest rounding
+  ColumnOrder order = ColumnOrder::kNatural;
+  bool groups_beforehand = false;  // groups are fitted to the original weights
+  int64_t passes = 0;              // greedy passes at most
+  bool explore = false;            // all of the grid's explore_factors
+};
+
+class ColumnLoop {
+ public:
+  /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order or
+  /// by passes that treat columns singly.
+  ColumnLoop(const RoundingInput& input, FittedGrid& grid, const ColumnLoopOptions& options,
+             const Context& ctx);
+  RoundingResult run();
+
+ private:
+  /// Codes [rows, cols] and losses [rows] of one candidate.
+  struct Outcome {
+    std::vector<uint16_t> codes;
+    std::vector<double> losses;
+  };
+  void check_width() const;
+  void make_candidates();
+  void order_moment();
+  void run_together();
+  void run_in_turn();
+  Outcome run_fitted(const FittedGrid& grid);
+  Outcome run_fitting(FittedGrid& grid);
+  void round_block(RowBlock& block);
+  void finish_block(RowBlock& block);
+  void store(const RowBlock& block, Outcome& outcome) const;
+  void keep_better(FittedGrid& candidate, const Outcome& outcome, std::vector<double>& best);
+
+  const RoundingInput& input_;
+  FittedGrid& grid_;
+  ColumnLoopOptions options_;
+  const Context& ctx_;
+  Matrix<const float> weight_;
+  std::shared_ptr<const MomentFactor> factor_;
+  std::vector<float> importance_;  // [cols] or empty
+  std::vector<double> ordered_h_;  // [cols, cols] in the order of the factor; empty: as stored
+  Matrix<const double> h_;         // H in the order of the factor
+  bool fits_on_the_way_ = false;   // groups, to compensated weights
+  std::vector<std::unique_ptr<FittedGrid>> others_;  // candidates beside grid_, nearest to 1 first
+  RoundingResult result_;
+};
+
+}  // namespace twofold

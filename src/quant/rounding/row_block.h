@@ -1,0 +1,82 @@
+// RowBlock: a chunk of rows on its way through LDLQ and greedy passes, once for each of several
+// candidate grids, as if those were more rows. Works on the calling thread and touches no other
+// rows. Numbers of one column lie together: [columns, lanes] with lane = candidate * rows + row.
+//
+// With H = R R^T (R upper triangular, columns in the order of the factor) and E = W - Q:
+//   target    T_B = W_B + (E_<B R_<B,B) R_BB^-1     for a block B of `width` columns,
+//   loss      e H e^T = sum over B of |(e R)_B|^2,  as e R is known once B is rounded.
+// For width 1 this is LDLQ (arXiv:2307.13304, Sec. 3.1) with U = R diag(R)^-1 - I, and GPTQ.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "quant/conditioned_moment.h"
+#include "quant/grid.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+class RowBlock {
+ public:
+  /// @param weight whole matrix, original weights [rows, cols].
+  /// @param grids  fitted (those of `compensated_weights` up to the columns that are rounded), one
+  /// width.  Rows [begin, end) of all of them are rounded.
+  RowBlock(Matrix<const float> weight, const MomentFactor& factor,
+           std::vector<const FittedGrid*> grids, int64_t begin, int64_t end);
+
+  /// E_<G R_<G,G, [columns of G, lanes], for positions [first, first + count); they become the
+  /// current columns. All earlier positions are rounded.
+  void enter(int64_t first, int64_t count);
+  /// W_G + (E_<G R_<G,G) R_GG^-1 of the current columns for one candidate: the weights as GPTQ has
+  /// compensated them.  @param out [end - begin, count].
+  void compensated_weights(size_t candidate, Matrix<float> out) const;
+  /// Rounds the current columns, each block with the feedback of those before it.
+  void round_with_feedback();
+  /// Rounds all columns as they are.
+  void round_as_they_are();
+
+  /// One greedy pass (arXiv:2307.13304, Sec. 4.2 and supplement B.2): each entry, in order, moves
+  /// to the grid value at its best place given all others, if that is better. Grids of width 1.
+  /// @param h [cols, cols] H in the order of the factor.
+  /// @return whether a code changed.
+  bool greedy_pass(Matrix<const double> h);
+
+  /// e H e^T of a row so far.
+  double loss(size_t candidate, int64_t row) const;
+  /// Computes the losses anew, from all errors.
+  void measure_losses();
+  /// Codes of a row in the order of stored columns.  @param codes [cols].
+  void copy_codes(size_t candidate, int64_t row, std::span<uint16_t> codes) const;
+
+  int64_t begin() const { return begin_; }
+  int64_t end() const { return end_; }
+
+ private:
+  int64_t lane(size_t candidate, int64_t row) const {
+    return static_cast<int64_t>(candidate) * rows_ + row - begin_;
+  }
+  double* error(int64_t position) { return errors_.data() + position * lanes_; }
+  /// Adds E_[from, to) R_[from, to),[to, end) to the sums of the current columns from `to` on.
+  void spread(int64_t from, int64_t to);
+  void round_block(int64_t position);
+  void round_lanes(int64_t position, int64_t width, std::span<const double> target);
+
+  Matrix<const float> weight_;  // [rows, cols] from row begin_ on
+  const MomentFactor& factor_;
+  Matrix<const double> r_;
+  std::vector<const FittedGrid*> grids_;
+  int64_t begin_, end_, rows_, lanes_, width_;
+  int64_t first_ = 0, count_ = 0;  // current columns
+  std::vector<double> errors_;     // [cols, lanes]: E
+  std::vector<double> sums_;       // [count_, lanes]: E R so far, of the current columns
+  std::vector<uint16_t> codes_;    // [cols, lanes]
+  std::vector<double> losses_;     // [lanes]
+  // Of one block of columns, for `round`: [rows_, width_].
+  std::vector<float> wanted_, value_;
+  std::vector<uint16_t> chosen_;
+  std::vector<double> target_;  // [width_, lanes]
+};
+
+}  // namespace twofold
