@@ -4,8 +4,8 @@ namespace twofold::cli {
 
 std::vector<Command> all_commands() {
   std::vector<Command> commands = {import_command(),   quantize_command(), inspect_command(),
-                                   generate_command(), eval_command(),     logits_command(),
-                                   demo_command()};
+                                   generate_command(), eval_command(),     compare_command(),
+                                   logits_command(),   demo_command()};
   for (Command& command : commands) {
     for (Flag& flag : common_flags(*command.common)) command.flags.push_back(std::move(flag));
   }

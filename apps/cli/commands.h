@@ -14,6 +14,7 @@ Command quantize_command();
 Command inspect_command();
 Command generate_command();
 Command eval_command();
+Command compare_command();
 Command logits_command();
 Command demo_command();
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "demo.h"
-#include "svg_chart.h"
+#include "pipeline/svg_chart.h"
 
 namespace twofold::cli {
 

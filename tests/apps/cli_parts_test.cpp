@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "flag_table.h"
 #include "io/temporary_folder.h"
-#include "svg_chart.h"
+#include "pipeline/svg_chart.h"
 #include "text_table.h"
 #include "token_ids.h"
 

@@ -1,4 +1,4 @@
-#include "svg_chart.h"
+#include "pipeline/svg_chart.h"
 
 #include <fmt/format.h>
 
@@ -7,18 +7,20 @@
 #include <cmath>
 #include <string_view>
 
-namespace twofold::cli {
+namespace twofold {
 
 namespace {
 
 constexpr double kWidth = 840, kHeight = 520;
-constexpr double kLeft = 78, kRight = 812, kTop = 92, kBottom = 456;
+constexpr double kLeft = 78, kRight = 812, kBottom = 456;
+constexpr double kLegendTop = 56, kLegendRow = 20, kLegendMark = 18, kLegendGap = 22;
 constexpr double kFontSize = 12, kCharWidth = 6.6, kPointRadius = 5;
 
-/// Colours that the colour-blind can tell apart (Okabe and Ito), and a shape for each.
+using Marker = void (*)(std::string& out, double x, double y, std::string_view colour);
+
 struct Style {
   std::string_view colour;
-  void (*marker)(std::string& out, double x, double y, std::string_view colour);
+  Marker marker;
 };
 
 void circle(std::string& out, double x, double y, std::string_view colour) {
@@ -37,10 +39,15 @@ void triangle(std::string& out, double x, double y, std::string_view colour) {
   out += fmt::format("<path d=\"M{:.1f} {:.1f}l6 10h-12z\" fill=\"{}\"/>\n", x, y - 6, colour);
 }
 
-constexpr std::array kStyles = {Style{"#0072b2", circle}, Style{"#d55e00", square},
-                                Style{"#009e73", diamond}, Style{"#cc79a7", triangle}};
+/// Colours that the colour-blind can tell apart (Okabe and Ito).
+constexpr std::array<std::string_view, 7> kColours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                                      "#e69f00", "#56b4e9", "#333333"};
+constexpr std::array<Marker, 4> kMarkers = {circle, square, diamond, triangle};
 
-const Style& style_of(size_t series) { return kStyles[series % kStyles.size()]; }
+/// 28 series have a pair of colour and shape of their own.
+Style style_of(size_t series) {
+  return {kColours[series % kColours.size()], kMarkers[series % kMarkers.size()]};
+}
 
 std::string escape(std::string_view text) {
   std::string out;
@@ -74,15 +81,23 @@ struct Box {
   }
 };
 
-/// Linear map of an axis onto pixels.
+/// Map of an axis onto pixels.
 struct Axis {
   std::vector<double> ticks;
   double from = 0, to = 0;  // pixels of the first and the last tick
+  bool log = false;
 
+  double place(double value) const { return log ? std::log10(value) : value; }
   double pixel(double value) const {
-    const double share = (value - ticks.front()) / (ticks.back() - ticks.front());
+    const double first = place(ticks.front());
+    const double share = (place(value) - first) / (place(ticks.back()) - first);
     return from + share * (to - from);
   }
+  std::string tick_text(double tick) const {
+    return log ? fmt::format("{:g}", tick) : fmt::format("{:.{}f}", tick, decimals());
+  }
+
+ private:
   /// Decimals that tell neighbouring ticks apart.
   int decimals() const {
     const double step = ticks[1] - ticks[0];
@@ -103,8 +118,10 @@ class Drawing {
     if (chart.reference) ys.push_back(chart.reference->y);
     const auto [x_low, x_high] = std::ranges::minmax(xs);
     const auto [y_low, y_high] = std::ranges::minmax(ys);
+    top_ = kLegendTop + kLegendRow * static_cast<double>(legend_rows()) + 16;
     x_ = {axis_ticks(x_low, x_high, 8), kLeft, kRight};
-    y_ = {axis_ticks(y_low, y_high, 6), kBottom, kTop};
+    y_ = {chart.log_y ? log_axis_ticks(y_low, y_high) : axis_ticks(y_low, y_high, 6), kBottom, top_,
+          chart.log_y};
   }
 
   std::string draw() {
@@ -135,34 +152,53 @@ class Drawing {
     for (const double tick : y_.ticks) {
       const double y = y_.pixel(tick);
       out_ += fmt::format("<path d=\"M{} {:.1f}H{}\" stroke=\"#e4e4e4\"/>\n", kLeft, y, kRight);
-      text(kLeft - 10, y + 4, "end", fmt::format("{:.{}f}", tick, y_.decimals()));
+      text(kLeft - 10, y + 4, "end", y_.tick_text(tick));
     }
     for (const double tick : x_.ticks) {
       const double x = x_.pixel(tick);
       out_ += fmt::format("<path d=\"M{:.1f} {}v6\" stroke=\"#666\"/>\n", x, kBottom);
-      text(x, kBottom + 22, "middle", fmt::format("{:.{}f}", tick, x_.decimals()));
+      text(x, kBottom + 22, "middle", x_.tick_text(tick));
     }
-    out_ += fmt::format("<path d=\"M{} {}V{}H{}\" fill=\"none\" stroke=\"#666\"/>\n", kLeft, kTop,
+    out_ += fmt::format("<path d=\"M{} {}V{}H{}\" fill=\"none\" stroke=\"#666\"/>\n", kLeft, top_,
                         kBottom, kRight);
     text((kLeft + kRight) / 2, kHeight - 16, "middle", chart_.x_title);
-    const double middle = (kTop + kBottom) / 2;
+    const double middle = (top_ + kBottom) / 2;
     text(22, middle, "middle", chart_.y_title,
          fmt::format(" transform=\"rotate(-90 22 {})\"", middle));
   }
 
-  /// A row of entries under the title, wrapped at the right edge.
-  void legend() {
-    double x = kLeft, y = 56;
+  double legend_width(const ChartSeries& series) const {
+    return kLegendMark + text_width(series.name) + kLegendGap;
+  }
+
+  /// Calls entry(series, x, row) for entries in rows under the title, wrapped at the right edge.
+  template <class Entry>
+  void lay_out_legend(const Entry& entry) const {
+    double x = kLeft;
+    int row = 0;
     for (size_t s = 0; s < chart_.series.size(); ++s) {
-      const double width = 18 + text_width(chart_.series[s].name) + 22;
-      if (x > kLeft && x + width > kRight) {
+      const double width = legend_width(chart_.series[s]);
+      if (x > kLeft && x + width > kRight + kLegendGap) {
         x = kLeft;
-        y += 20;
+        ++row;
       }
-      style_of(s).marker(out_, x + 6, y - 4, style_of(s).colour);
-      text(x + 18, y, "start", chart_.series[s].name);
+      entry(s, x, row);
       x += width;
     }
+  }
+
+  int legend_rows() const {
+    int last = 0;
+    lay_out_legend([&](size_t, double, int row) { last = row; });
+    return last + 1;
+  }
+
+  void legend() {
+    lay_out_legend([&](size_t s, double x, int row) {
+      const double y = kLegendTop + kLegendRow * row;
+      style_of(s).marker(out_, x + 6, y - 4, style_of(s).colour);
+      text(x + kLegendMark, y, "start", chart_.series[s].name);
+    });
   }
 
   void reference_line() {
@@ -179,6 +215,7 @@ class Drawing {
   }
 
   void lines(size_t s) {
+    if (!chart_.series[s].joined) return;
     std::vector<ChartPoint> points = chart_.series[s].points;
     std::ranges::sort(points, {}, &ChartPoint::x);
     std::string path;
@@ -227,7 +264,7 @@ class Drawing {
                                                              {-gap - width, 4}}};
       for (const auto& [dx, dy] : offsets) {
         const Box box{x + dx, y + dy - kTextTop, x + dx + width, y + dy + kTextBottom};
-        const bool inside = box.left > kLeft && box.right < kRight + 20 && box.top > kTop - 14 &&
+        const bool inside = box.left > kLeft && box.right < kRight + 20 && box.top > top_ - 14 &&
                             box.bottom < kBottom;
         const auto hits = [&](const Box& other) { return box.overlaps(other); };
         if (!inside || std::ranges::any_of(taken_, hits)) continue;
@@ -239,6 +276,7 @@ class Drawing {
   }
 
   const Chart& chart_;
+  double top_ = 0;  // of the plot, under the legend
   Axis x_, y_;
   std::vector<Box> taken_;
   std::string out_;
@@ -267,6 +305,21 @@ std::vector<double> axis_ticks(double low, double high, int count) {
   return ticks;
 }
 
+std::vector<double> log_axis_ticks(double low, double high) {
+  const bool fine = high <= 100 * low;
+  std::vector<double> ticks;
+  for (auto k = static_cast<int>(std::floor(std::log10(low) + 1e-9)); k < 400; ++k) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      if (factor > 1 && !fine) continue;
+      const double tick = factor * std::pow(10.0, k);
+      if (tick <= low * (1 + 1e-9)) ticks.clear();
+      ticks.push_back(tick);
+      if (tick >= high * (1 - 1e-9) && ticks.size() > 1) return ticks;
+    }
+  }
+  return ticks;
+}
+
 std::string svg_chart(const Chart& chart) { return Drawing(chart).draw(); }
 
-}  // namespace twofold::cli
+}  // namespace twofold
