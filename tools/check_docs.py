@@ -3,7 +3,7 @@
 
     python3 tools/check_docs.py [PROGRAM]
 
-Links to files of the repository lead somewhere; NOTICE says by path where every file of models/ and tests/data comes from and under which
+Links to files of the repository lead somewhere; NOTICE says by path where every file of models/, data/ and tests/data comes from and under which
 licence; with PROGRAM, every method, grid and byte layout that its reference lists has its place in the other pages.
 """
 
@@ -30,7 +30,7 @@ def broken_links():
 
 def others_files():
     """What may come from elsewhere, as paths from the root."""
-    names = (str(path.relative_to(ROOT)) for path in source_files("models", "tests/data", suffixes=("",)))
+    names = (str(path.relative_to(ROOT)) for path in source_files("models", "data", "tests/data", suffixes=("",)))
     return [name for name in names if not name.startswith("models/downloads/")]
 
 

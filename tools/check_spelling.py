@@ -8,7 +8,7 @@ import tempfile
 
 from cpp_source import ROOT, source_files
 
-SKIPPED = ("models/", "tests/data/", "LICENSE")
+SKIPPED = ("models/", "tests/data/", "data/calibration/", "LICENSE")
 TEXT_SUFFIXES = (".cpp", ".h", ".in", ".md", ".py", ".txt", ".cmake", "run", "NOTICE", ".json")
 IGNORED_WORDS = "ot,te,nd,ser,fo,ans,kinf,methid"  # names of variables and words of tokenizer tests
 

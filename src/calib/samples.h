@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -16,6 +18,15 @@ enum class Sampling {
   kConsecutive,  // windows from the start of the texts, unshuffled and unjoined
 };
 
+/// One row of the table that names the values of Sampling for command lines and reports.
+struct SamplingMode {
+  std::string_view name, help;
+  Sampling sampling;
+};
+std::span<const SamplingMode> all_samplings();
+/// @throws Error(kInvalidArgument) listing the names.
+const SamplingMode& find_sampling(std::string_view name);
+
 struct CalibrationOptions {
   std::vector<std::filesystem::path> files = {};  // empty: the built-in set
   int64_t samples = 128;                          // windows
@@ -24,17 +35,20 @@ struct CalibrationOptions {
 };
 
 struct CalibrationSamples {
-  std::vector<std::vector<int32_t>> windows;    // [samples][context], distinct
-  std::vector<std::vector<int32_t>> held_back;  // tokens that no window has: scores the result
-  std::string text_sha256;                      // of all texts
-  std::string source;                           // what a report says: files, or the built-in set
+  std::vector<std::vector<int32_t>> windows = {};  // [samples][context], no two alike
+  // The text after the windows, which scores the result: at most 4 windows of at most 512 tokens
+  // and of the samples' context; fewer, or none, where the text ends.
+  std::vector<std::vector<int32_t>> held_back = {};
+  std::string text_sha256 = {};  // of the bytes of all files, one after the other
+  std::string source = {};       // what a report says: files, or the built-in set
 };
 
-/// Reads, tokenizes and cuts. Documents: jsonl with "text"; or separated by a <doc> line; or one a
-/// line where a file is marked so; a file without marks is one document.
+/// Reads, tokenizes and cuts; no special tokens but EOS between documents. How files mark their
+/// documents: calib/documents.h. Windows equal to an earlier one are skipped.
 /// @param context_limit the model's own; a longer options.context is cut to it.
 /// @throws Error(kInvalidArgument) with tokens needed and found if there is too little text;
-/// Error(kCorruptFile) naming file and line on text that is not UTF-8 or a document without text.
+/// Error(kIo) on a missing file; Error(kCorruptFile) naming file and line on text that is not UTF-8
+/// or a document without text.
 CalibrationSamples load_samples(const CalibrationOptions& options, const Tokenizer& tokenizer,
                                 int64_t context_limit, uint64_t seed);
 

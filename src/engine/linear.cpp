@@ -37,7 +37,8 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) {
     bind_transform(
-        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name)));
+        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name))
+            .spec);
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
@@ -84,9 +85,9 @@ void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) c
     for (int64_t r = 0; r < x.rows; ++r) {
       std::memcpy(transformed.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
     }
-    transform_->apply_input(transformed);
+    transform_->apply_input(transformed, ctx.isa);
     multiply(transformed, y, ctx);
-    transform_->undo_output(y);
+    transform_->undo_output(y, ctx.isa);
   }
   if (bias_.empty()) return;
   const Ops& op = ops(ctx.isa);

@@ -37,7 +37,7 @@ MatrixReport row_of(const Slot& slot) {
   row.cols = slot.shape[1];
   row.quantized = !slot.format.empty();
   if (row.quantized) {
-    const TransformSpec transform = transform_from_json(slot.transform, slot.name);
+    const TransformSpec transform = transform_from_json(slot.transform, slot.name).spec;
     row.format = slot.format;
     row.bytes = static_cast<int64_t>(slot.tensor->bytes.size()) +
                 find_transform(transform.name).stored_bytes(transform);

@@ -66,9 +66,13 @@ class Quantizer {
     TWOFOLD_ASSERT(packed.format.name == tensor.format.name);
     weights_.write(packed.bytes.view.bytes);
     const TransformSpec& transform = solution.q.transform;
+    if (!transform.input_scale.empty()) {
+      fail(ErrorCode::kUnsupported, slot.name, "transform {} has a scale vector: not stored yet",
+           transform.name);
+    }
     tensors_[slot.name] = {{"format", packed.format.name},
                            {"shape", slot.shape},
-                           {"transform", transform_to_json(transform)}};
+                           {"transform", transform_to_json(transform, {})}};
     MatrixReport row = row_of(tensor, start);
     row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size()) +
                 find_transform(transform.name).stored_bytes(transform);

@@ -60,6 +60,11 @@ class FittedGrid {
   virtual QuantizedMatrix finish(std::vector<uint16_t> codes) && = 0;
 };
 
+/// Clamps weights to what a fitted grid of width 1 can give their rows: QuIP's clamp before the
+/// loop (arXiv:2307.13304, Algorithm 1, step 7).
+/// @param weight [rows, n] columns [col, col + n), inside one group, of rows [row_begin, ...).
+void clamp_to_range(const FittedGrid& grid, int64_t col, int64_t row_begin, Matrix<float> weight);
+
 struct GridRequest {
   int64_t rows = 0, cols = 0;
   int bits = 4;

@@ -103,7 +103,25 @@ std::span<const Method> all_methods() {
              .rounding = "ldlq",
              .default_bits = 4,
              .default_group = 0,
-             .defaults = {{"scale-search", "mse"}, {"explore", "loop"}}}};
+             .defaults = {{"scale-search", "mse"}, {"explore", "loop"}}},
+      Method{.name = "bcq",
+             .paper = "arXiv:1802.00150",
+             .help = "binary planes with a factor each",
+             .transform = "none",
+             .grid = "binary",
+             .rounding = "nearest",
+             .default_bits = 3,
+             .default_group = 0,
+             .defaults = {}},
+      Method{.name = "kmeans-h",
+             .paper = "arXiv:2306.07629",
+             .help = "a table of levels per row by exact k-means, weighted by the second moments",
+             .transform = "none",
+             .grid = "levels",
+             .rounding = "nearest",
+             .default_bits = 4,
+             .default_group = 0,
+             .defaults = {}}};
   return kMethods;
 }
 
@@ -134,6 +152,7 @@ MethodChoice choose_method(const MethodRequest& request) {
 }
 
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
+  find_transform(choice.transform).check_shape(choice.params, rows, cols);
   return find_grid(choice.grid)
       .make({.rows = rows,
              .cols = cols,

@@ -50,6 +50,7 @@ struct MethodRequest {
 MethodChoice choose_method(const MethodRequest& request);
 
 /// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
+/// @throws Error(kInvalidArgument | kUnsupported) if its parts cannot treat this shape.
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols);
 
 /// All settings of all parts, once each: the source of command line flags and documentation.

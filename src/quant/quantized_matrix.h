@@ -43,6 +43,9 @@ struct Scheme {
   LevelType level_type = LevelType::kInt8;   // kTable
   int level_exponent = 0;                    // kTable: common power of two, -64 to 64
   bool has_offset = false;                   // kTable
+  // kTable of int8 levels: stored as bit planes. level[code] is the sum over bits i of the code of
+  // n_i if it is set, else -n_i, for integers n_i >= 0 of the table.
+  bool planes = false;
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 

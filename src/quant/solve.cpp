@@ -52,6 +52,9 @@ struct InputSide {
 InputSide make_input_side(const MethodChoice& choice, const InputProblem& problem,
                           const Context& ctx) {
   const Transform& transform = find_transform(choice.transform);
+  for (const Matrix<const float>& weight : problem.weights) {
+    transform.check_shape(choice.params, weight.rows, weight.cols);
+  }
   InputSide side;
   if (problem.moment != nullptr) {
     side.moment.emplace(*problem.moment, choice.params.get_float("damping"), problem.name);
@@ -75,7 +78,7 @@ InputSide make_input_side(const MethodChoice& choice, const InputProblem& proble
   side.spec = transform.fit_input(fitted, ctx.pool);
   const Matrix<const float> first = problem.weights.front();
   if (side.moment) {
-    transform.prepare(side.spec, first.rows, first.cols)->apply_moment(side.moment->h());
+    transform.prepare(side.spec, 0, first.cols)->apply_moment(side.moment->h());
   }
   return side;
 }
@@ -117,7 +120,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   }
   const InputSide& side = own ? *own : *input.side;
   TransformSpec spec = side.spec;
-  spec.output_seed = transform.output_seed(problem.seed, problem.matrix_name);
+  transform.add_output(spec, problem.seed, problem.matrix_name, rows);
   transform.prepare(spec, rows, cols)->apply_weight(weight);
 
   auto grid = find_grid(choice.grid)
@@ -132,6 +135,8 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
       *grid, ctx);
   Solution solution;
   solution.notes = std::move(rounded.notes);
+  const std::string note = transform.check_shape(choice.params, rows, cols);
+  if (!note.empty()) solution.notes.push_back(note);
   solution.explore_seconds = rounded.explore_seconds;
   solution.q = std::move(*grid).finish(std::move(rounded.codes));
   solution.q.transform = spec;

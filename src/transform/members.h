@@ -6,5 +6,7 @@
 namespace twofold {
 
 const Transform& none_transform();
+const Transform& hadamard_transform();
+const Transform& quip_transform();
 
 }  // namespace twofold

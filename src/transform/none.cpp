@@ -11,15 +11,18 @@ class Identity final : public PreparedTransform {
   void apply_weight(Matrix<float> /*weight*/) const override {}
   void undo_weight(Matrix<float> /*weight*/) const override {}
   void apply_moment(Matrix<double> /*moment*/) const override {}
-  void apply_input(Matrix<float> /*x*/) const override {}
-  void undo_output(Matrix<float> /*y*/) const override {}
+  void apply_input(Matrix<float> /*x*/, Isa /*isa*/) const override {}
+  void undo_output(Matrix<float> /*y*/, Isa /*isa*/) const override {}
 };
 
 bool never(const Params& /*params*/) { return false; }
 
 TransformSpec fit_input(const TransformProblem& /*problem*/, ThreadPool& /*pool*/) { return {}; }
 
-uint64_t output_seed(uint64_t /*seed*/, std::string_view /*matrix_name*/) { return 0; }
+std::string check_shape(const Params& /*params*/, int64_t /*rows*/, int64_t /*cols*/) { return {}; }
+
+void add_output(TransformSpec& /*spec*/, uint64_t /*seed*/, std::string_view /*matrix_name*/,
+                int64_t /*rows*/) {}
 
 std::unique_ptr<const PreparedTransform> prepare(const TransformSpec& spec, int64_t /*rows*/,
                                                  int64_t /*cols*/) {
@@ -39,11 +42,12 @@ const Transform& none_transform() {
                                        .paper = "",
                                        .help = "weights are rounded in their own basis",
                                        .params = {},
-                                       .needs_moment = false,
+                                       .needs_moment = never,
+                                       .check_shape = check_shape,
                                        .per_matrix = never,
                                        .has_input_scale = never,
                                        .fit_input = fit_input,
-                                       .output_seed = output_seed,
+                                       .add_output = add_output,
                                        .prepare = prepare,
                                        .stored_bytes = stored_bytes};
   return kTransform;

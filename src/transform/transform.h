@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/params.h"
 #include "base/thread_pool.h"
 #include "tensor/tensor.h"
@@ -28,13 +29,17 @@ struct TransformSpec {
   std::string name = "none";
   std::string variant;  // which construction, where a transform has several
   uint64_t input_seed = 0, output_seed = 0;
-  std::vector<float> input_scale;  // [cols] binary16 values, empty if the transform has none
+  /// Of the random factors, so that a machine that drew others is found out; 0 if there are none
+  /// that could differ.
+  uint64_t input_checksum = 0, output_checksum = 0;
+  /// [cols] positive binary16 values that multiply the input, empty if the transform has none.
+  std::vector<float> input_scale;
   friend bool operator==(const TransformSpec&, const TransformSpec&) = default;
 };
 
 /// A transform ready to be applied to one matrix [rows, cols]. Immutable; all calls are thread-safe
 /// and work in place. Leading dimensions come from the arguments: any number of activations at
-/// once.
+/// once. What is done to weights and moments is portable: the same numbers on every machine.
 class PreparedTransform {
  public:
   virtual ~PreparedTransform() = default;
@@ -46,8 +51,9 @@ class PreparedTransform {
   /// H [cols, cols] into the stored basis.
   virtual void apply_moment(Matrix<double> moment) const = 0;
   /// Activations x [m, cols] into the stored basis, and outputs y [m, rows] back.
-  virtual void apply_input(Matrix<float> x) const = 0;
-  virtual void undo_output(Matrix<float> y) const = 0;
+  /// The result for one row does not depend on the others.
+  virtual void apply_input(Matrix<float> x, Isa isa) const = 0;
+  virtual void undo_output(Matrix<float> y, Isa isa) const = 0;
 };
 
 /// What the input side is fitted to.
@@ -67,15 +73,24 @@ struct TransformProblem {
 struct Transform {
   std::string_view name, paper, help;
   std::vector<ParamSpec> params;
-  bool needs_moment;
+  /// Whether the input side cannot be fitted without the second moment.
+  bool (*needs_moment)(const Params& params);
+  /// Checks a matrix of this shape, before anything is fitted. @return what a user should know of
+  /// it, for the report; empty if nothing.
+  /// @throws Error(kUnsupported) naming the side that the transform has no construction for.
+  std::string (*check_shape)(const Params& params, int64_t rows, int64_t cols);
   /// Whether each matrix has an input side of its own, as some papers publish it.
   bool (*per_matrix)(const Params& params);
   /// Whether a vector input_scale is stored; known before fitting, for file headers.
   bool (*has_input_scale)(const Params& params);
-  /// Fits the input side; output_seed stays 0.
+  /// Fits the input side; what belongs to the output side stays 0.
+  /// @throws Error(kInvalidArgument) if a needed moment is missing, Error(kUnsupported) as
+  /// `check_shape`.
   TransformSpec (*fit_input)(const TransformProblem& problem, ThreadPool& pool);
-  /// The seed of the output side of one matrix; 0 if there is none.
-  uint64_t (*output_seed)(uint64_t seed, std::string_view matrix_name);
+  /// Adds the output side of one matrix of `rows` rows to its input side.
+  void (*add_output)(TransformSpec& spec, uint64_t seed, std::string_view matrix_name,
+                     int64_t rows);
+  /// With `rows` = 0 the input side alone: only the moment and inputs may be transformed.
   /// @throws Error(kCorruptFile) if `spec` cannot belong to a matrix of this shape.
   std::unique_ptr<const PreparedTransform> (*prepare)(const TransformSpec& spec, int64_t rows,
                                                       int64_t cols);

@@ -95,10 +95,9 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Table, MethodLaw, ::testing::ValuesIn(cases()), [](const auto& param) {
-  std::string name =
-      fmt::format("{}_b{}_g{}", param.param.method, param.param.bits, param.param.group);
+  std::string name = param.param.method;
   std::replace(name.begin(), name.end(), '-', '_');
-  return name;
+  return fmt::format("{}_b{}_g{}", name, param.param.bits, param.param.group);
 });
 
 TEST_P(MethodLaw, LossIsNotAboveNearestOnTheSameGrid) {

@@ -252,5 +252,31 @@ TEST_P(OpsTest, NarrowingEqualsTheScalarConversionBitForBit) {
   }
 }
 
+TEST_P(OpsTest, HadamardEqualsTheMatrixAndTheScalarTableBitForBit) {
+  for (int64_t block = 1; block <= 512; block *= 2) {
+    for (const int64_t blocks : {int64_t{0}, int64_t{1}, int64_t{3}}) {
+      const int64_t n = block * blocks;
+      const std::vector<float> x = random_numbers(n, 7);
+      std::vector<float> y = x, scalar = x;
+      ops_.hadamard(y.data(), n, block);
+      ops(Isa::kScalar).hadamard(scalar.data(), n, block);
+      EXPECT_EQ(y, scalar) << block;
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t start = i / block * block;
+        double sum = 0, magnitude = 0;
+        for (int64_t j = 0; j < block; ++j) {
+          // Entry (i, j) of Sylvester's matrix: -1 to the number of ones that i and j share.
+          const bool odd = std::popcount(static_cast<uint64_t>((i - start) & j)) % 2 != 0;
+          const double value = static_cast<double>(x[static_cast<size_t>(start + j)]);
+          sum += odd ? -value : value;
+          magnitude += std::abs(value);
+        }
+        // log2(block) <= 9 roundings of sums that stay below the sum of magnitudes.
+        ASSERT_NEAR(static_cast<double>(y[static_cast<size_t>(i)]), sum, 10 * 0x1p-24 * magnitude);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace twofold

@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "support/matrices.h"
 #include "transform/transform.h"
+#include "transform/transform_json.h"
 
 namespace twofold {
 namespace {
@@ -14,12 +17,28 @@ namespace {
 struct Sides {
   int64_t rows, cols;
 };
-constexpr Sides kSides[] = {{1, 1}, {5, 7}, {48, 192}, {172, 64}};
+/// One number, primes, odd sides, and sides of real models.
+constexpr Sides kSides[] = {{1, 1}, {1, 8}, {5, 7}, {45, 1}, {48, 192}, {172, 64}, {9, 576}};
 
-std::vector<std::string> transform_names() {
-  std::vector<std::string> names;
-  for (const Transform& transform : all_transforms()) names.emplace_back(transform.name);
-  return names;
+struct Variant {
+  std::string transform;
+  std::map<std::string, std::string> params;
+};
+
+/// Every transform, with each choice of each of its settings.
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const Transform& transform : all_transforms()) {
+    all.push_back({std::string(transform.name), {}});
+    for (const ParamSpec& spec : transform.params) {
+      for (const std::string_view choice : spec.choices) {
+        if (choice == spec.fallback) continue;
+        all.push_back(
+            {std::string(transform.name), {{std::string(spec.name), std::string(choice)}}});
+      }
+    }
+  }
+  return all;
 }
 
 double norm(std::span<const float> values) {
@@ -28,19 +47,25 @@ double norm(std::span<const float> values) {
   return std::sqrt(sum);
 }
 
-class TransformLaw : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Registry, TransformLaw, ::testing::ValuesIn(transform_names()));
+class TransformLaw : public ::testing::TestWithParam<Variant> {};
+INSTANTIATE_TEST_SUITE_P(Registry, TransformLaw, ::testing::ValuesIn(variants()),
+                         [](const auto& row) {
+                           std::string name = row.param.transform;
+                           for (const auto& [key, value] : row.param.params) name += "_" + value;
+                           return name;
+                         });
 
-/// H = A A^T + I of random A, [n, n].
+/// H = A A^T + I of a random A [n, 12], [n, n].
 std::vector<double> moment_of(int64_t n) {
-  const std::vector<float> a = testing::normal_numbers(n * n, 1, "moment");
+  const int64_t rank = 12;
+  const std::vector<float> a = testing::normal_numbers(n * rank, 1, "moment");
   std::vector<double> h(static_cast<size_t>(n * n));
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < n; ++j) {
       double sum = i == j ? 1 : 0;
-      for (int64_t k = 0; k < n; ++k) {
-        sum += static_cast<double>(a[static_cast<size_t>(i * n + k)]) *
-               a[static_cast<size_t>(j * n + k)];
+      for (int64_t k = 0; k < rank; ++k) {
+        sum += static_cast<double>(a[static_cast<size_t>(i * rank + k)]) *
+               a[static_cast<size_t>(j * rank + k)];
       }
       h[static_cast<size_t>(i * n + j)] = sum;
     }
@@ -61,66 +86,136 @@ double energy(Matrix<const float> w, const std::vector<double>& h) {
   return sum;
 }
 
-// Each side is at most two orthogonal factors and a diagonal in float32: 20 roundings on values of
-// the norm of the matrix, each 2^-24, leave well under 1e-5 of it.
-TEST_P(TransformLaw, KeepsProductsAndLossAndCanBeUndone) {
-  const Transform& transform = find_transform(GetParam());
-  for (const Sides& s : kSides) {
-    const std::vector<float> original = testing::normal_numbers(s.rows * s.cols, 0.1, "w");
-    std::vector<float> basis = original;
-    Matrix<float> w(basis.data(), s.rows, s.cols);
-    std::vector<double> h = moment_of(s.cols);
-    const double before = energy(w, h);
+/// A weight matrix, the second moment of its input, and a transform fitted to both.
+struct Fitted {
+  Fitted(const Variant& variant, Sides sides) : s(sides), h(moment_of(s.cols)) {
+    original = testing::normal_numbers(s.rows * s.cols, 0.1, "w");
+    const Transform& transform = find_transform(variant.transform);
+    const Params params = complete_params(transform.params, {}, variant.params);
     ThreadPool pool(1, false);
-    TransformSpec spec = transform.fit_input({.weights = {w},
-                                              .moment = {h.data(), s.cols, s.cols},
-                                              .mean_magnitude = {},
-                                              .params = complete_params(transform.params, {}, {}),
-                                              .seed = 7,
-                                              .name = "in",
-                                              .trial = {}},
-                                             pool);
-    spec.output_seed = transform.output_seed(7, "w");
+    spec = transform.fit_input({.weights = {{original.data(), s.rows, s.cols}},
+                                .moment = {h.data(), s.cols, s.cols},
+                                .mean_magnitude = {},
+                                .params = params,
+                                .seed = 7,
+                                .name = "in",
+                                .trial = {}},
+                               pool);
     EXPECT_EQ(spec.name, transform.name);
-    const auto prepared = prepare_transform(spec, s.rows, s.cols);
-    prepared->apply_weight(w);
-    prepared->apply_moment({h.data(), s.cols, s.cols});
-    EXPECT_NEAR(energy(w, h), before, 1e-5 * before);
-    if (prepared->identity()) {
-      EXPECT_EQ(basis, original);
-    }
+    EXPECT_EQ(spec.input_scale.size(),
+              transform.has_input_scale(params) ? static_cast<size_t>(s.cols) : 0u);
+    input_side = prepare_transform(spec, 0, s.cols);
+    transform.add_output(spec, 7, "w", s.rows);
+    prepared = prepare_transform(spec, s.rows, s.cols);
+  }
 
-    const int64_t m = 3;
-    const std::vector<float> x = testing::normal_numbers(m * s.cols, 1, "x");
-    std::vector<float> x_basis = x, y(static_cast<size_t>(m * s.rows));
-    prepared->apply_input({x_basis.data(), m, s.cols});
-    const auto product = [&](const std::vector<float>& in, const std::vector<float>& weight,
-                             int64_t i, int64_t r) {
-      double sum = 0;
-      for (int64_t c = 0; c < s.cols; ++c) {
-        sum += static_cast<double>(in[static_cast<size_t>(i * s.cols + c)]) *
-               weight[static_cast<size_t>(r * s.cols + c)];
-      }
-      return static_cast<float>(sum);
-    };
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t r = 0; r < s.rows; ++r) {
-        y[static_cast<size_t>(i * s.rows + r)] = product(x_basis, basis, i, r);
-      }
-    }
-    prepared->undo_output({y.data(), m, s.rows});
-    const double bound = 1e-5 * norm(x) * norm(original);
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t r = 0; r < s.rows; ++r) {
-        EXPECT_NEAR(y[static_cast<size_t>(i * s.rows + r)], product(x, original, i, r), bound);
-      }
-    }
+  Sides s;
+  std::vector<double> h;        // [cols, cols], in the model's basis
+  std::vector<float> original;  // [rows, cols]
+  TransformSpec spec;
+  std::unique_ptr<const PreparedTransform> input_side, prepared;
+};
 
-    prepared->undo_weight(w);
+// Each side is at most two orthogonal factors and a diagonal in float32: 20 roundings on values of
+// the norm of the matrix, each 2^-24, leave well under 1e-5 of it. (methods: round trip 1e-5.)
+TEST_P(TransformLaw, UndoneGivesTheMatrixBack) {
+  for (const Sides& s : kSides) {
+    const Fitted t(GetParam(), s);
+    std::vector<float> basis = t.original;
+    const Matrix<float> w(basis.data(), s.rows, s.cols);
+    t.prepared->apply_weight(w);
+    if (t.prepared->identity()) {
+      EXPECT_EQ(basis, t.original);
+    }
+    t.prepared->undo_weight(w);
     for (size_t i = 0; i < basis.size(); ++i) {
-      ASSERT_NEAR(basis[i], original[i], 1e-5 * norm(original));
+      ASSERT_NEAR(basis[i], t.original[i], 1e-5 * norm(t.original));
     }
   }
+}
+
+TEST_P(TransformLaw, KeepsTheLoss) {
+  for (const Sides& s : kSides) {
+    Fitted t(GetParam(), s);
+    std::vector<float> basis = t.original;
+    const double before = energy({basis.data(), s.rows, s.cols}, t.h);
+    t.prepared->apply_weight({basis.data(), s.rows, s.cols});
+    std::vector<double> again = t.h;
+    t.input_side->apply_moment({t.h.data(), s.cols, s.cols});
+    t.prepared->apply_moment({again.data(), s.cols, s.cols});
+    EXPECT_EQ(again, t.h);
+    EXPECT_NEAR(energy({basis.data(), s.rows, s.cols}, t.h), before, 1e-5 * before);
+    for (int64_t i = 0; i < s.cols; ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        ASSERT_EQ(t.h[static_cast<size_t>(i * s.cols + j)],
+                  t.h[static_cast<size_t>(j * s.cols + i)]);
+      }
+    }
+  }
+}
+
+/// x w^T in double, rounded: x [m, cols], w [rows, cols]; out [m, rows].
+std::vector<float> products(const std::vector<float>& x, const std::vector<float>& w, Sides s) {
+  const int64_t m = static_cast<int64_t>(x.size()) / s.cols;
+  std::vector<float> y(static_cast<size_t>(m * s.rows));
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t r = 0; r < s.rows; ++r) {
+      double sum = 0;
+      for (int64_t c = 0; c < s.cols; ++c) {
+        sum += static_cast<double>(x[static_cast<size_t>(i * s.cols + c)]) *
+               w[static_cast<size_t>(r * s.cols + c)];
+      }
+      y[static_cast<size_t>(i * s.rows + r)] = static_cast<float>(sum);
+    }
+  }
+  return y;
+}
+
+TEST_P(TransformLaw, KeepsProductsOnEveryInstructionSet) {
+  for (const Sides& s : kSides) {
+    const Fitted t(GetParam(), s);
+    std::vector<float> basis = t.original;
+    t.prepared->apply_weight({basis.data(), s.rows, s.cols});
+    for (const int64_t m : {1, 3, 40}) {
+      const std::vector<float> x = testing::normal_numbers(m * s.cols, 1, "x");
+      const std::vector<float> expected = products(x, t.original, s);
+      for (const Isa isa : all_isas()) {
+        if (!cpu_has(isa)) continue;
+        std::vector<float> x_basis = x;
+        t.prepared->apply_input({x_basis.data(), m, s.cols}, isa);
+        std::vector<float> y = products(x_basis, basis, s);
+        t.prepared->undo_output({y.data(), m, s.rows}, isa);
+        const double bound = 1e-5 * norm(x) * norm(t.original);
+        for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected[i], bound);
+      }
+    }
+  }
+}
+
+TEST_P(TransformLaw, OneRowOfActivationsDoesNotDependOnTheOthers) {
+  for (const Sides& s : kSides) {
+    const Fitted t(GetParam(), s);
+    const int64_t m = 37, stride = s.cols + 3;
+    for (const Isa isa : all_isas()) {
+      if (!cpu_has(isa)) continue;
+      const std::vector<float> x = testing::normal_numbers(m * stride, 1, "x");
+      std::vector<float> together = x, alone = x;
+      t.prepared->apply_input({together.data(), m, s.cols, stride}, isa);
+      for (int64_t r = 0; r < m; ++r) {
+        t.prepared->apply_input({alone.data() + r * stride, 1, s.cols}, isa);
+      }
+      EXPECT_EQ(together, alone);
+    }
+  }
+}
+
+TEST_P(TransformLaw, SpecificationSurvivesJson) {
+  const Fitted t(GetParam(), {48, 192});
+  const StoredTransform stored = transform_from_json(transform_to_json(t.spec, "scales"), "here");
+  EXPECT_EQ(stored.input_scale_tensor, t.spec.input_scale.empty() ? "" : "scales");
+  TransformSpec spec = stored.spec;
+  spec.input_scale = t.spec.input_scale;
+  EXPECT_TRUE(spec == t.spec);
 }
 
 TEST(PrepareTransform, RefusesASpecificationThatDoesNotFit) {

@@ -39,8 +39,8 @@ ParamSpec scale_search_param() {
           .kind = ParamKind::kChoice,
           .fallback = "none",
           .help =
-              "scale from the largest weight, or the best of 25 factors 0.45 to 1.05 of it in "
-              "squared error, weighted by the inputs' second moments if they are known",
+              "scale from the largest weight, or the best of 18 to 25 factors on it in squared "
+              "error, weighted by the inputs' second moments if they are known",
           .choices = {"none", "mse"}};
 }
 
@@ -81,6 +81,10 @@ float stored_scale(float scale, Sharing sharing, std::string_view where, int64_t
     fail(ErrorCode::kUnsupported, where, "row {}: scale {} is beyond binary16 (65504)", row, scale);
   }
   return rounded;
+}
+
+bool may_search(const Params& params) {
+  return !params.has("explore") || params.get_choice("explore") != "off";
 }
 
 float max_magnitude(std::span<const float> row) {

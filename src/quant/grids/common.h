@@ -1,6 +1,7 @@
 // What grids share: settings that several have (one meaning each), and scales in their stored type.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string_view>
 
@@ -26,6 +27,13 @@ void check_bits(const Grid& grid, const GridRequest& request);
 /// @throws Error(kUnsupported) naming `where` and `row` if it is too large.
 float stored_scale(float scale, Sharing sharing, std::string_view where, int64_t row);
 
+/// Factors on a scale that is not the widest one: what feedback adds to weights may need more room.
+inline constexpr std::array<float, 7> kExploreFactors = {0.8f,  0.9f, 1.0f, 1.12f,
+                                                         1.25f, 1.4f, 1.6f};
+
+/// Whether scales may be searched for: not with --explore off.
+bool may_search(const Params& params);
+
 /// Largest |w| of a row. @param row [n].
 float max_magnitude(std::span<const float> row);
 
@@ -35,7 +43,7 @@ class ParameterGrid : public FittedGrid {
   int64_t group() const final { return q_.scheme.group; }
   Scheme scheme() const final { return q_.scheme; }
   int64_t rows_sharing() const final;
-  void take_row(int64_t row, const FittedGrid& from) final;
+  void take_row(int64_t row, const FittedGrid& from) override;
   QuantizedMatrix finish(std::vector<uint16_t> codes) && final;
 
  protected:

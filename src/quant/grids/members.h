@@ -8,5 +8,8 @@ namespace twofold {
 const Grid& uniform_grid();
 const Grid& pot_grid();
 const Grid& apot_grid();
+const Grid& binary_grid();
+const Grid& two_step_grid();
+const Grid& levels_grid();
 
 }  // namespace twofold

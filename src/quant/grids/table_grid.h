@@ -63,10 +63,7 @@ class TableGrid final : public ParameterGrid {
     for (float& level : scaled_levels_) level *= down_;
   }
 
-  std::span<const float> explore_factors() const override {
-    static constexpr std::array<float, 7> kFactors = {0.8f, 0.9f, 1.0f, 1.12f, 1.25f, 1.4f, 1.6f};
-    return kFactors;
-  }
+  std::span<const float> explore_factors() const override { return kExploreFactors; }
 
   std::unique_ptr<FittedGrid> rescaled(float factor) const override {
     auto copy = std::make_unique<TableGrid>(*this);

@@ -266,6 +266,81 @@ void relu(const float* x, float* y, int64_t n) {
 void gelu_erf(const float* x, float* y, int64_t n) { map(x, y, n, gelu_erf_vec); }
 void gelu_tanh(const float* x, float* y, int64_t n) { map(x, y, n, gelu_tanh_vec); }
 
+// 1 in lanes whose number has a 0 at kDistance, -1 in the others.
+template <int kDistance>
+inline Vec butterfly_signs() {
+  alignas(64) float signs[kLanes];
+  for (int64_t i = 0; i < kLanes; ++i) signs[i] = (i & kDistance) == 0 ? 1.0f : -1.0f;
+  return load(signs);
+}
+
+// Sums in lanes below, differences in lanes above: pairs of lanes kDistance apart.
+template <int kDistance>
+inline Vec butterfly(Vec a) {
+  return fma(a, butterfly_signs<kDistance>(), swap_lanes<kDistance>(a));
+}
+
+inline Vec hadamard_lanes(Vec a) {
+  a = butterfly<4>(butterfly<2>(butterfly<1>(a)));
+  if constexpr (kLanes == 16) a = butterfly<kLanes / 2>(a);
+  return a;
+}
+
+// A block of kVectors registers, all steps without going through memory.
+template <int kVectors>
+inline void hadamard_registers(float* x) {
+  Vec r[kVectors];
+#pragma GCC unroll 8
+  for (int i = 0; i < kVectors; ++i) r[i] = hadamard_lanes(load(x + i * kLanes));
+#pragma GCC unroll 3
+  for (int half = 1; half < kVectors; half *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors; ++i) {
+      if ((i & half) != 0) continue;
+      const Vec low = r[i];
+      r[i] = add(low, r[i + half]);
+      r[i + half] = sub(low, r[i + half]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kVectors; ++i) store(x + i * kLanes, r[i]);
+}
+
+// Steps of the butterfly from distance `half` up to whole blocks, in memory.
+inline void hadamard_steps(float* x, int64_t n, int64_t half, int64_t block) {
+  for (; half < block; half *= 2) {
+    for (int64_t i = 0; i < n; i += 2 * half) {
+      for (int64_t j = i; j < i + half; ++j) {
+        const float low = x[j], high = x[j + half];
+        x[j] = low + high;
+        x[j + half] = low - high;
+      }
+    }
+  }
+}
+
+// The order of the steps is that of the scalar table, and every step is one addition: all
+// instruction sets give the same numbers.
+void hadamard(float* x, int64_t n, int64_t block) {
+  if (block < kLanes) {
+    hadamard_steps(x, n, 1, block);
+    return;
+  }
+  const int64_t inner = block < 8 * kLanes ? block : 8 * kLanes;
+  for (int64_t i = 0; i < n; i += inner) {
+    if (inner == 8 * kLanes) {
+      hadamard_registers<8>(x + i);
+    } else if (inner == 4 * kLanes) {
+      hadamard_registers<4>(x + i);
+    } else if (inner == 2 * kLanes) {
+      hadamard_registers<2>(x + i);
+    } else {
+      hadamard_registers<1>(x + i);
+    }
+  }
+  hadamard_steps(x, n, inner, block);
+}
+
 void f16_to_f32(const uint16_t* x, float* y, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(y + i, load_f16_exact(x + i));
@@ -309,6 +384,7 @@ constexpr Ops kVectorOps = {
     .gelu_erf = gelu_erf,
     .gelu_tanh = gelu_tanh,
     .kl_divergence = kl_divergence,
+    .hadamard = hadamard,
     .f16_to_f32 = f16_to_f32,
     .bf16_to_f32 = bf16_to_f32,
     .f32_to_f16 = f32_to_f16,

@@ -55,6 +55,14 @@ inline Vec times_pow2(Vec a, Vec n) {
 inline Vec select_greater(Vec a, Vec b, Vec yes, Vec no) {
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
+/// Lane i becomes lane i xor kDistance.
+template <int kDistance>
+inline Vec swap_lanes(Vec a) {
+  static_assert(kDistance == 1 || kDistance == 2 || kDistance == 4);
+  if constexpr (kDistance == 1) return _mm256_permute_ps(a, 0xb1);
+  if constexpr (kDistance == 2) return _mm256_permute_ps(a, 0x4e);
+  if constexpr (kDistance == 4) return _mm256_permute2f128_ps(a, a, 0x01);
+}
 inline float sum(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));

@@ -42,6 +42,15 @@ inline Vec times_pow2(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
 inline Vec select_greater(Vec a, Vec b, Vec yes, Vec no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
 }
+/// Lane i becomes lane i xor kDistance.
+template <int kDistance>
+inline Vec swap_lanes(Vec a) {
+  static_assert(kDistance == 1 || kDistance == 2 || kDistance == 4 || kDistance == 8);
+  if constexpr (kDistance == 1) return _mm512_permute_ps(a, 0xb1);
+  if constexpr (kDistance == 2) return _mm512_permute_ps(a, 0x4e);
+  if constexpr (kDistance == 4) return _mm512_shuffle_f32x4(a, a, 0xb1);
+  if constexpr (kDistance == 8) return _mm512_shuffle_f32x4(a, a, 0x4e);
+}
 inline float sum(Vec a) { return _mm512_reduce_add_ps(a); }
 inline float largest(Vec a) { return _mm512_reduce_max_ps(a); }
 

@@ -123,6 +123,18 @@ void gelu_tanh(const float* x, float* y, int64_t n) {
   }
 }
 
+void hadamard(float* x, int64_t n, int64_t block) {
+  for (int64_t half = 1; half < block; half *= 2) {
+    for (int64_t i = 0; i < n; i += 2 * half) {
+      for (int64_t j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b;
+        x[j + half] = a - b;
+      }
+    }
+  }
+}
+
 void f16_to_f32(const uint16_t* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = to_float(Float16{x[i]});
 }
@@ -156,6 +168,7 @@ const Ops kOpsScalar = {
     .gelu_erf = gelu_erf,
     .gelu_tanh = gelu_tanh,
     .kl_divergence = kl_divergence,
+    .hadamard = hadamard,
     .f16_to_f32 = f16_to_f32,
     .bf16_to_f32 = bf16_to_f32,
     .f32_to_f16 = f32_to_f16,

@@ -1,0 +1,150 @@
+#include "calib/samples.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/registry.h"
+#include "base/rng.h"
+#include "base/sha256.h"
+#include "calib/builtin_texts.h"
+#include "calib/documents.h"
+#include "io/file.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kHeldBackWindows = 4;
+constexpr int64_t kHeldBackContext = 512;
+
+struct Texts {
+  std::vector<DocumentFile> files;
+  std::string sha256, source;
+};
+
+Texts read_texts(const std::vector<std::filesystem::path>& paths) {
+  Texts texts;
+  Sha256 hash;
+  const auto add = [&](std::string_view file_name, std::string_view text, std::string_view where) {
+    hash.update(text);
+    texts.files.push_back(read_documents(file_name, text, where));
+    texts.source += fmt::format("{}{}", texts.source.empty() ? "" : ", ", where);
+  };
+  for (const std::filesystem::path& path : paths) {
+    add(path.filename().string(), read_text_file(path), path.string());
+  }
+  if (paths.empty()) {
+    for (const BuiltinText& text : builtin_texts()) {
+      add(text.file_name, text.text, fmt::format("built-in {}", text.file_name));
+    }
+  }
+  texts.sha256 = hash.hex();
+  return texts;
+}
+
+/// All documents in the order in which they are read: shuffled by Fisher and Yates.
+std::vector<const std::string*> shuffled_documents(const Texts& texts, uint64_t seed) {
+  std::vector<const std::string*> documents;
+  for (const DocumentFile& file : texts.files) {
+    for (const std::string& document : file.documents) documents.push_back(&document);
+  }
+  Rng rng(seed, "calibration/documents");
+  for (size_t i = documents.size(); i > 1; --i)
+    std::swap(documents[i - 1], documents[rng.below(i)]);
+  return documents;
+}
+
+/// A stream of tokens that is made as it is read: no more text is tokenized than is needed.
+class TokenStream {
+ public:
+  TokenStream(std::vector<const std::string*> texts, const Tokenizer& tokenizer, int32_t separator)
+      : texts_(std::move(texts)), tokenizer_(tokenizer), separator_(separator) {}
+
+  /// The next `count` tokens, or as many as there are.
+  std::vector<int32_t> take(int64_t count) {
+    while (static_cast<int64_t>(ids_.size() - at_) < count && next_ < texts_.size()) {
+      if (next_ > 0 && separator_ >= 0) ids_.push_back(separator_);
+      const std::vector<int32_t> more = tokenizer_.encode(*texts_[next_++]);
+      ids_.insert(ids_.end(), more.begin(), more.end());
+    }
+    const size_t taken = std::min(static_cast<size_t>(count), ids_.size() - at_);
+    const auto begin = ids_.begin() + static_cast<int64_t>(at_);
+    at_ += taken;
+    return {begin, begin + static_cast<int64_t>(taken)};
+  }
+  int64_t taken() const { return static_cast<int64_t>(at_); }
+
+ private:
+  std::vector<const std::string*> texts_;
+  const Tokenizer& tokenizer_;
+  int32_t separator_;
+  size_t next_ = 0, at_ = 0;
+  std::vector<int32_t> ids_;
+};
+
+TokenStream shuffled_stream(const Texts& texts, const Tokenizer& tokenizer, uint64_t seed) {
+  return {shuffled_documents(texts, seed), tokenizer, tokenizer.eos_id()};
+}
+
+TokenStream consecutive_stream(const Texts& texts, const Tokenizer& tokenizer, uint64_t /*seed*/) {
+  std::vector<const std::string*> wholes;
+  for (const DocumentFile& file : texts.files) wholes.push_back(&file.whole);
+  return {std::move(wholes), tokenizer, -1};
+}
+
+using MakeStream = TokenStream (*)(const Texts&, const Tokenizer&, uint64_t seed);
+MakeStream stream_of(Sampling sampling) {
+  switch (sampling) {
+    case Sampling::kShuffled:
+      return shuffled_stream;
+    case Sampling::kConsecutive:
+      return consecutive_stream;
+  }
+  fail(ErrorCode::kInternal, "sampling", "not listed");
+}
+
+constexpr std::array kSamplings = {
+    SamplingMode{"shuffled", "documents shuffled by seed, joined with EOS, cut into windows",
+                 Sampling::kShuffled},
+    SamplingMode{"consecutive", "windows from the start of the texts, unshuffled and unjoined",
+                 Sampling::kConsecutive},
+};
+
+}  // namespace
+
+std::span<const SamplingMode> all_samplings() { return kSamplings; }
+const SamplingMode& find_sampling(std::string_view name) {
+  return find_entry(all_samplings(), "sampling", name);
+}
+
+CalibrationSamples load_samples(const CalibrationOptions& options, const Tokenizer& tokenizer,
+                                int64_t context_limit, uint64_t seed) {
+  const int64_t context = std::min(options.context, context_limit);
+  if (options.samples < 1 || context < 1) {
+    fail(ErrorCode::kInvalidArgument, "calibration",
+         "expected at least one window of at least one token, found {} of {}", options.samples,
+         context);
+  }
+  const Texts texts = read_texts(options.files);
+  TokenStream stream = stream_of(options.sampling)(texts, tokenizer, seed);
+  CalibrationSamples samples{.text_sha256 = texts.sha256, .source = texts.source};
+  std::set<std::vector<int32_t>> seen;
+  while (static_cast<int64_t>(samples.windows.size()) < options.samples) {
+    std::vector<int32_t> window = stream.take(context);
+    if (static_cast<int64_t>(window.size()) < context) {
+      fail(ErrorCode::kInvalidArgument, fmt::format("calibration text ({})", texts.source),
+           "expected {} distinct windows of {} tokens, {} tokens in all; found {} in {} tokens",
+           options.samples, context, options.samples * context, samples.windows.size(),
+           stream.taken());
+    }
+    if (seen.insert(window).second) samples.windows.push_back(std::move(window));
+  }
+  for (int64_t i = 0; i < kHeldBackWindows; ++i) {
+    std::vector<int32_t> window = stream.take(std::min(context, kHeldBackContext));
+    if (window.size() >= 2 && !seen.contains(window))
+      samples.held_back.push_back(std::move(window));
+  }
+  return samples;
+}
+
+}  // namespace twofold

@@ -1,0 +1,315 @@
+// With x = w / s0, v = c - z and s = k s0, the loss of a codebook c_0 <= ... <= c_m is, in units of
+// s0^2, a sum over the bins u of the histogram of its row:
+//
+//   E = sum h x^2 - 2 k sum v(u) H1(u) + k^2 sum v(u)^2 H0(u),   H0 = sum of h, H1 = sum of h x.
+//
+// Bins between two neighbouring elements meet at t = floor((c_j + c_j+1) / 2) + 1, so with running
+// sums P0(t), P1(t) over the bins below t
+//
+//   E = T(c_m) + sum over j of D(c_j, c_j+1),
+//   D(c, c') = k (v - v') (k (v + v') P0(t) - 2 P1(t)),
+//   T(c)     = sum h x^2 - 2 k v P1(N + 1) + k^2 v^2 P0(N + 1):
+//
+// D and T are small tables of a row and factor; a codebook costs 2^b additions. kSearchRows rows
+// are the lanes of the inner loop.
+#include "quant/grids/two_step_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "quant/round_half_even.h"
+
+namespace twofold {
+namespace {
+
+constexpr size_t kLanes = kSearchRows;
+using Lanes = std::array<float, kLanes>;
+
+/// Calls visit(d) for each d_1 >= ... >= d_b >= 1 with sum <= N, d_1 ascending first.
+template <class Visit>
+void for_each_step_set(int n_max, int bits, int i, int sum, std::array<int, kMaxPlanes>& d,
+                       const Visit& visit) {
+  if (i == bits || i == kMaxPlanes) {
+    visit(d, sum);
+    return;
+  }
+  const int rest = bits - i - 1;  // each of them at least 1
+  const int largest = std::min(i > 0 ? d[static_cast<size_t>(i - 1)] : n_max, n_max - sum - rest);
+  for (int step = 1; step <= largest; ++step) {
+    d[static_cast<size_t>(i)] = step;
+    for_each_step_set(n_max, bits, i + 1, sum + step, d, visit);
+  }
+}
+
+/// A row in units of its own: x = w / s0, importance relative to its mean.
+struct Row {
+  double s0 = 0, zero = 0, energy = 0;  // energy: sum h x^2
+};
+
+/// Running sums of a row's histogram for one factor; [N + 2] each.
+struct Histogram {
+  std::vector<double> mass, moment;
+};
+
+class Search {
+ public:
+  Search(const CodebookList& list, Matrix<const float> weight, std::span<const float> importance)
+      : list_(list),
+        weight_(weight),
+        importance_(importance),
+        n_max_((1 << list.step_bits()) - 1),
+        bins_(static_cast<size_t>(weight.cols)),
+        pairs_(static_cast<size_t>(pair_place(n_max_, n_max_)) + 1),
+        tops_(static_cast<size_t>(n_max_) + 1) {
+    double sum = 0;
+    for (float h : importance) sum += h;
+    unit_ = sum > 0 ? static_cast<double>(importance.size()) / sum : 1.0;
+    for (size_t lane = 0; lane < static_cast<size_t>(weight.rows); ++lane) prepare(lane);
+    for (Histogram& histogram : histograms_) {
+      histogram.mass.assign(static_cast<size_t>(n_max_) + 2, 0.0);
+      histogram.moment.assign(static_cast<size_t>(n_max_) + 2, 0.0);
+    }
+  }
+
+  const Row& row(size_t lane) const { return rows_[lane]; }
+
+  /// The codebook of each row for its factor, and its loss in float64.
+  /// @param factors [lanes]
+  void run(std::span<const double> factors) {
+    for (size_t lane = 0; lane < static_cast<size_t>(weight_.rows); ++lane) {
+      fill_histogram(lane, factors[lane]);
+    }
+    fill_tables(factors);
+    switch (list_.bits()) {
+      case 1:
+        choose<2>();
+        break;
+      case 2:
+        choose<4>();
+        break;
+      case 3:
+        choose<8>();
+        break;
+      default:
+        choose<16>();
+    }
+    for (size_t lane = 0; lane < static_cast<size_t>(weight_.rows); ++lane) {
+      loss[lane] = exact_loss(lane, factors[lane], static_cast<size_t>(choice[lane]));
+    }
+  }
+
+  std::array<int32_t, kLanes> choice = {};
+  std::array<double, kLanes> loss = {};  // in units of s0^2 and the mean importance
+
+  double loss_unit(size_t lane) const { return rows_[lane].s0 * rows_[lane].s0 / unit_; }
+
+ private:
+  double importance(size_t c) const { return importance_.empty() ? 1.0 : importance_[c] * unit_; }
+
+  void prepare(size_t lane) {
+    const std::span<const float> w = weight_.row(static_cast<int64_t>(lane));
+    const auto [least, largest] = std::minmax_element(w.begin(), w.end());
+    const float lo = std::min(0.0f, *least), hi = std::max(0.0f, *largest);
+    Row& row = rows_[lane];
+    row.s0 = (static_cast<double>(hi) - lo) / n_max_;
+    if (!(row.s0 > 0)) return;
+    row.zero = std::nearbyint(-lo / row.s0);
+    for (size_t c = 0; c < w.size(); ++c) {
+      const double x = w[c] / row.s0;
+      row.energy += importance(c) * x * x;
+    }
+  }
+
+  void fill_histogram(size_t lane, double factor) {
+    Histogram& histogram = histograms_[lane];
+    std::fill(histogram.mass.begin(), histogram.mass.end(), 0.0);
+    std::fill(histogram.moment.begin(), histogram.moment.end(), 0.0);
+    const Row& row = rows_[lane];
+    if (!(row.s0 > 0)) return;
+    const std::span<const float> w = weight_.row(static_cast<int64_t>(lane));
+    const float scale = static_cast<float>(row.s0 * factor);
+    const float zero = static_cast<float>(row.zero), top = static_cast<float>(n_max_);
+    for (size_t c = 0; c < w.size(); ++c) {
+      bins_[c] = static_cast<int32_t>(std::clamp(round_half_even(w[c] / scale) + zero, 0.0f, top));
+    }
+    const double per_s0 = 1 / row.s0;
+    for (size_t c = 0; c < w.size(); ++c) {
+      const double h = importance(c);
+      const size_t next = static_cast<size_t>(bins_[c]) + 1;
+      histogram.mass[next] += h;
+      histogram.moment[next] += h * (w[c] * per_s0);
+    }
+    for (size_t t = 1; t < histogram.mass.size(); ++t) {
+      histogram.mass[t] += histogram.mass[t - 1];
+      histogram.moment[t] += histogram.moment[t - 1];
+    }
+  }
+
+  static double pair_cost(const Histogram& histogram, const Row& row, double k, int c, int next) {
+    const size_t t = static_cast<size_t>((c + next) / 2 + 1);
+    return k * (c - next) *
+           (k * (c + next - 2 * row.zero) * histogram.mass[t] - 2 * histogram.moment[t]);
+  }
+
+  static double top_cost(const Histogram& histogram, const Row& row, double k, int c) {
+    const double v = k * (c - row.zero);
+    return row.energy - 2 * v * histogram.moment.back() + v * v * histogram.mass.back();
+  }
+
+  void fill_tables(std::span<const double> factors) {
+    for (size_t lane = 0; lane < static_cast<size_t>(weight_.rows); ++lane) {
+      const Histogram& histogram = histograms_[lane];
+      const Row& row = rows_[lane];
+      const double k = factors[lane];
+      for (int next = 0; next <= n_max_; ++next) {
+        for (int c = 0; c <= next; ++c) {
+          pairs_[static_cast<size_t>(pair_place(c, next))][lane] =
+              static_cast<float>(pair_cost(histogram, row, k, c, next));
+        }
+        tops_[static_cast<size_t>(next)][lane] =
+            static_cast<float>(top_cost(histogram, row, k, next));
+      }
+    }
+  }
+
+  /// The first codebook of least loss in each lane.
+  template <size_t kElements>
+  void choose() {
+    Lanes best;
+    best.fill(std::numeric_limits<float>::infinity());
+    std::array<int32_t, kLanes> index = {};
+    const Lanes* pairs = pairs_.data();
+    const Lanes* tops = tops_.data();
+    const int32_t count = static_cast<int32_t>(list_.size());
+    const uint16_t* places = list_.places(0);
+    for (int32_t i = 0; i < count; ++i, places += kElements) {
+      Lanes sum = tops[places[kElements - 1]];
+      for (size_t j = 0; j + 1 < kElements; ++j) {
+        const Lanes& cost = pairs[places[j]];
+        for (size_t lane = 0; lane < kLanes; ++lane) sum[lane] += cost[lane];
+      }
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        const bool less = sum[lane] < best[lane];
+        best[lane] = less ? sum[lane] : best[lane];
+        index[lane] = less ? i : index[lane];
+      }
+    }
+    choice = index;
+  }
+
+  double exact_loss(size_t lane, double k, size_t i) const {
+    const Codebook& codebook = list_[i];
+    std::array<int, 1 << kMaxPlanes> elements = {};
+    const size_t count = size_t{1} << list_.bits();
+    for (size_t code = 0; code < count; ++code) {
+      elements[code] = codebook.low;
+      for (size_t p = 0; p < codebook.d.size(); ++p) {
+        if ((code >> p & 1u) != 0) elements[code] += codebook.d[p];
+      }
+    }
+    std::sort(elements.begin(), elements.begin() + static_cast<std::ptrdiff_t>(count));
+    double sum = top_cost(histograms_[lane], rows_[lane], k, elements[count - 1]);
+    for (size_t j = 0; j + 1 < count; ++j) {
+      sum += pair_cost(histograms_[lane], rows_[lane], k, elements[j], elements[j + 1]);
+    }
+    return sum;
+  }
+
+  const CodebookList& list_;
+  Matrix<const float> weight_;
+  std::span<const float> importance_;
+  int n_max_;
+  double unit_ = 1;  // 1 / mean importance
+  std::array<Row, kLanes> rows_;
+  std::array<Histogram, kLanes> histograms_;
+  std::vector<int32_t> bins_;  // [n]
+  std::vector<Lanes> pairs_;   // [pairs]
+  std::vector<Lanes> tops_;    // [N + 1]
+};
+
+}  // namespace
+
+int64_t count_codebooks(int step_bits, int bits) {
+  // sets[m]: step sets of sum m, by adding parts of size 1, 2, ...: partitions into `bits` parts.
+  const int n_max = (1 << step_bits) - 1;
+  std::vector<std::vector<int64_t>> sets(static_cast<size_t>(bits) + 1);
+  for (auto& row : sets) row.assign(static_cast<size_t>(n_max) + 1, 0);
+  sets[0][0] = 1;
+  for (int part = 1; part <= n_max; ++part) {
+    for (size_t parts = 1; parts < sets.size(); ++parts) {
+      for (size_t sum = static_cast<size_t>(part); sum < sets[parts].size(); ++sum) {
+        sets[parts][sum] += sets[parts - 1][sum - static_cast<size_t>(part)];
+      }
+    }
+  }
+  int64_t count = 0;
+  for (int sum = 0; sum <= n_max; ++sum) {
+    count += sets[static_cast<size_t>(bits)][static_cast<size_t>(sum)] * (n_max - sum + 1);
+  }
+  return count;
+}
+
+CodebookList::CodebookList(int step_bits, int bits, bool pruned)
+    : step_bits_(step_bits), bits_(bits), pruned_(pruned) {
+  const int n_max = (1 << step_bits) - 1;
+  const size_t count = size_t{1} << bits;
+  std::array<int, kMaxPlanes> steps = {};
+  for_each_step_set(n_max, bits, 0, 0, steps, [&](const auto& d, int sum) {
+    for (int low = 0; low + sum <= n_max; ++low) {
+      if (pruned && 2 * (low + sum) < n_max) continue;
+      codebooks_.push_back({low, d});
+      std::array<int, 1 << kMaxPlanes> elements = {};
+      for (size_t code = 0; code < count; ++code) {
+        elements[code] = low;
+        for (size_t p = 0; p < d.size(); ++p) {
+          if ((code >> p & 1u) != 0) elements[code] += d[p];
+        }
+      }
+      std::sort(elements.begin(), elements.begin() + static_cast<std::ptrdiff_t>(count));
+      for (size_t j = 0; j + 1 < count; ++j) {
+        places_.push_back(static_cast<uint16_t>(pair_place(elements[j], elements[j + 1])));
+      }
+      places_.push_back(static_cast<uint16_t>(elements[count - 1]));
+    }
+  });
+}
+
+void search_two_step(const CodebookList& list, Matrix<const float> weight,
+                     std::span<const float> importance, std::span<const double> factors,
+                     std::span<TwoStepFit> fits) {
+  Search search(list, weight, importance);
+  const size_t rows = static_cast<size_t>(weight.rows);
+  const size_t count = factors.size();
+  std::array<double, kLanes> best;
+  best.fill(std::numeric_limits<double>::infinity());
+  std::array<size_t, kLanes> best_factor = {};
+  std::array<int32_t, kLanes> best_choice = {};
+  /// Tries factor `at(lane)` in each lane; no factor (count) repeats the best.
+  const auto attempt = [&](const std::array<size_t, kLanes>& at) {
+    std::array<double, kLanes> trial;
+    for (size_t lane = 0; lane < kLanes; ++lane) trial[lane] = factors[at[lane]];
+    search.run(trial);
+    for (size_t lane = 0; lane < rows; ++lane) {
+      if (search.loss[lane] < best[lane]) {
+        best[lane] = search.loss[lane];
+        best_factor[lane] = at[lane];
+        best_choice[lane] = search.choice[lane];
+      }
+    }
+  };
+  std::array<size_t, kLanes> at;
+  for (size_t i = 0; i < count; ++i) {
+    at.fill(i);
+    attempt(at);
+  }
+  for (size_t lane = 0; lane < rows; ++lane) {
+    const Row& row = search.row(lane);
+    fits[lane] = {.scale = row.s0 * factors[best_factor[lane]],
+                  .zero = row.zero,
+                  .loss = best[lane] * search.loss_unit(lane),
+                  .choice = static_cast<size_t>(best_choice[lane])};
+  }
+}
+
+}  // namespace twofold
