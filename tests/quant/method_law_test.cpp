@@ -81,7 +81,7 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
   static bool needs_moment() {
     const Method& method = find_method(GetParam().method);
     return find_rounding(method.rounding).needs_moment ||
-           find_transform(method.transform).needs_moment;
+           find_transform(method.transform).needs_moment(choose_method(request()).params);
   }
   /// The moment if the method needs one.
   static const SecondMoment* needed_moment() {
