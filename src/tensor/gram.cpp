@@ -1,13 +1,12 @@
-// How the product is cut. Columns of x are divided into blocks; an item is a pair of blocks (I, J)
-// with J not before I. An item walks over the tokens in steps of kDepth: it transposes the columns
-// of I into rows, copies those of J into panels as wide as a tile, a panel at a time, and lets the
-// tiles of the float GEMM (simd/gemm_body.h) add their products to sums [I, J] in the second-level
-// cache. Tiles wholly below the diagonal are left out. All sizes follow from shapes and instruction
-// set.
+// How the product is cut. Columns of x are divided into blocks I; from the start of each, the
+// columns up to the last are divided into wider blocks J; an item is a pair (I, J). An item walks
+// over the tokens in steps of kDepth: it transposes the columns of I into rows, copies those of J
+// into panels as wide as a tile, a panel at a time, and lets the tiles of the float GEMM
+// (simd/gemm_body.h) add their products to sums [I, J] in the second-level cache. Tiles wholly
+// below the diagonal are left out. All sizes follow from shapes and instruction set.
 #include "tensor/gram.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -18,8 +17,11 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kDepth = 256;      // tokens of one step
-constexpr int64_t kBlockCols = 224;  // a multiple of the tiles' widths, and of 14 rows
+constexpr int64_t kDepth = 256;  // tokens of one step
+// Columns of I and of J, multiples of the tiles' sides: the more of J, the rarer is transposing;
+// the sums of an item and the transposed numbers of a step must stay in the second-level cache.
+constexpr int64_t kBlockRows = 224;
+constexpr int64_t kBlockCols = 448;
 // Rows of transposed numbers, an odd number of cache lines apart.
 constexpr int64_t kLeftStride = kDepth + 16;
 
@@ -28,20 +30,21 @@ struct Item {
 };
 
 struct Scratch {
-  AlignedBuffer<float> left;   // [kBlockCols, kLeftStride] transposed columns of I
+  AlignedBuffer<float> left;   // [kBlockRows, kLeftStride] transposed columns of I
   AlignedBuffer<float> panel;  // [kDepth, tile width] some columns of J
-  AlignedBuffer<float> sums;   // [kBlockCols, kBlockCols]
+  AlignedBuffer<float> sums;   // [kBlockRows, kBlockCols]
 };
 
 // Items from the most work to the least.
 std::vector<Item> items_of(int64_t n) {
   std::vector<Item> items;
-  for (int64_t i = 0; i < n; i += kBlockCols) {
+  for (int64_t i = 0; i < n; i += kBlockRows) {
     for (int64_t j = i; j < n; j += kBlockCols) items.push_back({i, j});
   }
   const auto work = [n](const Item& item) {
-    const int64_t area = std::min(kBlockCols, n - item.i) * std::min(kBlockCols, n - item.j);
-    return item.i == item.j ? area / 2 : area;
+    const int64_t height = std::min(kBlockRows, n - item.i);
+    const int64_t area = height * std::min(kBlockCols, n - item.j);
+    return item.i == item.j ? area - height * height / 2 : area;
   };
   std::ranges::stable_sort(items, [&](const Item& a, const Item& b) { return work(a) > work(b); });
   return items;
@@ -62,7 +65,7 @@ void copy_panel(Matrix<const float> x, int64_t begin, int64_t depth, int64_t col
 // sums [height, kBlockCols] (+)= left [height, depth] panels of J, tokens [begin, begin + depth).
 void add_step(const GemmTiles& tiles, Matrix<const float> x, const Item& item, int64_t begin,
               int64_t depth, Scratch& scratch) {
-  const int64_t height = std::min(kBlockCols, x.cols - item.i);
+  const int64_t height = std::min(kBlockRows, x.cols - item.i);
   const int64_t width = std::min(kBlockCols, x.cols - item.j);
   tiles.transpose(x.data + begin * x.stride + item.i, x.stride, depth, height, scratch.left.data(),
                   kLeftStride);
@@ -83,15 +86,15 @@ void add_step(const GemmTiles& tiles, Matrix<const float> x, const Item& item, i
 
 void add_item(const GemmTiles& tiles, Matrix<const float> x, const Item& item, Matrix<double> sum,
               Scratch& scratch) {
-  scratch.left.ensure(static_cast<size_t>(kBlockCols * kLeftStride));
+  scratch.left.ensure(static_cast<size_t>(kBlockRows * kLeftStride));
   scratch.panel.ensure(static_cast<size_t>(kDepth * tiles.cols));
-  scratch.sums.ensure(static_cast<size_t>(kBlockCols * kBlockCols));
+  scratch.sums.ensure(static_cast<size_t>(kBlockRows * kBlockCols));
   const int64_t steps = ceil_div(x.rows, kDepth);
   for (int64_t s = 0; s < steps; ++s) {
     const int64_t begin = x.rows * s / steps;
     add_step(tiles, x, item, begin, x.rows * (s + 1) / steps - begin, scratch);
   }
-  const int64_t height = std::min(kBlockCols, x.cols - item.i);
+  const int64_t height = std::min(kBlockRows, x.cols - item.i);
   const int64_t width = std::min(kBlockCols, x.cols - item.j);
   for (int64_t r = 0; r < height; ++r) {
     const float* from = scratch.sums.data() + r * kBlockCols;
