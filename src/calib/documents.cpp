@@ -135,7 +135,6 @@ std::vector<std::string> split_lines(std::string_view text, std::string_view /*w
 bool marked_plain(std::string_view /*file_name*/, std::string_view /*text*/) { return true; }
 
 std::vector<std::string> split_plain(std::string_view text, std::string_view /*where*/) {
-  if (trimmed(text).empty()) return {};
   return {std::string(text)};
 }
 
@@ -152,43 +151,51 @@ constexpr std::array kMarks = {
     DocumentMarks{"plain", "no marks: the file is one document", marked_plain, split_plain, false},
 };
 
-void check_utf8(std::string_view text, std::string_view where) {
+/// Checks the text and takes its byte order mark away.
+std::string_view checked_text(std::string_view text, std::string_view where) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   const size_t valid = valid_utf8_prefix(text);
-  if (valid == text.size()) return;
-  const int64_t line = std::ranges::count(text.substr(0, valid), '\n') + 1;
-  fail(ErrorCode::kCorruptFile, fmt::format("{}: line {}", where, line),
-       "expected UTF-8 text, found byte 0x{:02x} at offset {}", static_cast<uint8_t>(text[valid]),
-       valid);
+  if (valid < text.size()) {
+    const int64_t line = std::ranges::count(text.substr(0, valid), '\n') + 1;
+    fail(ErrorCode::kCorruptFile, fmt::format("{}: line {}", where, line),
+         "expected UTF-8 text, found byte 0x{:02x} at offset {}", static_cast<uint8_t>(text[valid]),
+         valid);
+  }
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (trimmed(text).empty()) {
+    fail(ErrorCode::kCorruptFile, where, "expected text, found none in {} bytes", text.size());
+  }
+  return text;
 }
 
 }  // namespace
 
 std::span<const DocumentMarks> all_document_marks() { return kMarks; }
 
-DocumentFile read_documents(std::string_view file_name, std::string_view text,
-                            std::string_view where) {
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-  check_utf8(text, where);
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  DocumentFile file;
-  for (const DocumentMarks& marks : all_document_marks()) {
-    if (!marks.marked(file_name, text)) continue;
-    file.marks = &marks;
-    break;
+const DocumentMarks& marks_of(std::string_view file_name, std::string_view text) {
+  return *std::ranges::find_if(
+      kMarks, [&](const DocumentMarks& marks) { return marks.marked(file_name, text); });
+}
+
+std::vector<std::string> read_documents(std::string_view file_name, std::string_view text,
+                                        std::string_view where) {
+  text = checked_text(text, where);
+  std::vector<std::string> documents = marks_of(file_name, text).split(text, where);
+  if (documents.empty()) {
+    fail(ErrorCode::kCorruptFile, where, "expected documents, found none in {} bytes", text.size());
   }
-  file.documents = file.marks->split(text, where);
-  if (file.documents.empty()) {
-    fail(ErrorCode::kCorruptFile, where, "expected text, found none in {} bytes", text.size());
+  return documents;
+}
+
+std::string read_whole(std::string_view file_name, std::string_view text, std::string_view where) {
+  const std::string_view content = checked_text(text, where);
+  if (!marks_of(file_name, content).marks_are_not_text) return std::string(content);
+  std::string whole;
+  for (const std::string& document : read_documents(file_name, text, where)) {
+    if (!whole.empty()) whole += '\n';
+    whole += document;
   }
-  if (!file.marks->marks_are_not_text) {
-    file.whole = text;
-    return file;
-  }
-  for (const std::string& document : file.documents) {
-    if (!file.whole.empty()) file.whole += '\n';
-    file.whole += document;
-  }
-  return file;
+  return whole;
 }
 
 }  // namespace twofold

@@ -23,19 +23,16 @@ struct DocumentMarks {
 
 /// Tried in this order; the last takes every file.
 std::span<const DocumentMarks> all_document_marks();
+const DocumentMarks& marks_of(std::string_view file_name, std::string_view text);
 
-/// A calibration file: documents, and the text without marks as one string.
-struct DocumentFile {
-  const DocumentMarks* marks = nullptr;
-  std::vector<std::string> documents;
-  std::string whole;  // the file as it is, or its documents joined by newlines
-};
-
-/// Checks and splits the text of a file called `where` in messages. A byte order mark at its start
-/// is left out.
+/// The documents of a file called `where` in messages. A byte order mark at its start is left out.
 /// @throws Error(kCorruptFile) naming `where` and the line if the text is not UTF-8, as `split`, or
 /// if there is no document.
-DocumentFile read_documents(std::string_view file_name, std::string_view text,
-                            std::string_view where);
+std::vector<std::string> read_documents(std::string_view file_name, std::string_view text,
+                                        std::string_view where);
+
+/// The same file as one string: as it is, or, where marks are no text, its documents joined by
+/// newlines. @throws as read_documents
+std::string read_whole(std::string_view file_name, std::string_view text, std::string_view where);
 
 }  // namespace twofold

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 #include "base/registry.h"
@@ -18,16 +19,21 @@ constexpr int64_t kHeldBackWindows = 4;
 constexpr int64_t kHeldBackContext = 512;
 
 struct Texts {
-  std::vector<DocumentFile> files;
+  std::vector<std::string> pieces;  // tokenized one by one
+  int32_t separator = -1;           // between the tokens of pieces; -1: nothing
   std::string sha256, source;
 };
 
-Texts read_texts(const std::vector<std::filesystem::path>& paths) {
+using ReadPieces = std::vector<std::string> (*)(std::string_view file_name, std::string_view text,
+                                                std::string_view where);
+
+/// The pieces of all files, in order.
+Texts read_texts(const std::vector<std::filesystem::path>& paths, ReadPieces read) {
   Texts texts;
   Sha256 hash;
   const auto add = [&](std::string_view file_name, std::string_view text, std::string_view where) {
     hash.update(text);
-    texts.files.push_back(read_documents(file_name, text, where));
+    std::ranges::move(read(file_name, text, where), std::back_inserter(texts.pieces));
     texts.source += fmt::format("{}{}", texts.source.empty() ? "" : ", ", where);
   };
   for (const std::filesystem::path& path : paths) {
@@ -42,29 +48,46 @@ Texts read_texts(const std::vector<std::filesystem::path>& paths) {
   return texts;
 }
 
-/// All documents in the order in which they are read: shuffled by Fisher and Yates.
-std::vector<const std::string*> shuffled_documents(const Texts& texts, uint64_t seed) {
-  std::vector<const std::string*> documents;
-  for (const DocumentFile& file : texts.files) {
-    for (const std::string& document : file.documents) documents.push_back(&document);
-  }
+/// Shuffled by Fisher and Yates.
+Texts shuffled_texts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
+                     uint64_t seed) {
+  Texts texts = read_texts(paths, read_documents);
   Rng rng(seed, "calibration/documents");
-  for (size_t i = documents.size(); i > 1; --i)
-    std::swap(documents[i - 1], documents[rng.below(i)]);
-  return documents;
+  for (size_t i = texts.pieces.size(); i > 1; --i) {
+    std::swap(texts.pieces[i - 1], texts.pieces[rng.below(i)]);
+  }
+  texts.separator = tokenizer.eos_id();
+  return texts;
+}
+
+Texts consecutive_texts(const std::vector<std::filesystem::path>& paths) {
+  return read_texts(paths,
+                    [](std::string_view file_name, std::string_view text, std::string_view where) {
+                      return std::vector<std::string>{read_whole(file_name, text, where)};
+                    });
+}
+
+Texts texts_of(const CalibrationOptions& options, const Tokenizer& tokenizer, uint64_t seed) {
+  switch (options.sampling) {
+    case Sampling::kShuffled:
+      return shuffled_texts(options.files, tokenizer, seed);
+    case Sampling::kConsecutive:
+      return consecutive_texts(options.files);
+  }
+  fail(ErrorCode::kInternal, "sampling", "not listed");
 }
 
 /// A stream of tokens that is made as it is read: no more text is tokenized than is needed.
 class TokenStream {
  public:
-  TokenStream(std::vector<const std::string*> texts, const Tokenizer& tokenizer, int32_t separator)
-      : texts_(std::move(texts)), tokenizer_(tokenizer), separator_(separator) {}
+  TokenStream(const Texts& texts, const Tokenizer& tokenizer)
+      : texts_(texts), tokenizer_(tokenizer) {}
 
   /// The next `count` tokens, or as many as there are.
   std::vector<int32_t> take(int64_t count) {
-    while (static_cast<int64_t>(ids_.size() - at_) < count && next_ < texts_.size()) {
-      if (next_ > 0 && separator_ >= 0) ids_.push_back(separator_);
-      const std::vector<int32_t> more = tokenizer_.encode(*texts_[next_++]);
+    while (static_cast<int64_t>(ids_.size() - at_) < count && next_ < texts_.pieces.size()) {
+      if (next_ > 0 && texts_.separator >= 0) ids_.push_back(texts_.separator);
+      const std::vector<int32_t> more = tokenizer_.encode(texts_.pieces[next_++]);
       ids_.insert(ids_.end(), more.begin(), more.end());
     }
     const size_t taken = std::min(static_cast<size_t>(count), ids_.size() - at_);
@@ -75,33 +98,11 @@ class TokenStream {
   int64_t taken() const { return static_cast<int64_t>(at_); }
 
  private:
-  std::vector<const std::string*> texts_;
+  const Texts& texts_;
   const Tokenizer& tokenizer_;
-  int32_t separator_;
   size_t next_ = 0, at_ = 0;
   std::vector<int32_t> ids_;
 };
-
-TokenStream shuffled_stream(const Texts& texts, const Tokenizer& tokenizer, uint64_t seed) {
-  return {shuffled_documents(texts, seed), tokenizer, tokenizer.eos_id()};
-}
-
-TokenStream consecutive_stream(const Texts& texts, const Tokenizer& tokenizer, uint64_t /*seed*/) {
-  std::vector<const std::string*> wholes;
-  for (const DocumentFile& file : texts.files) wholes.push_back(&file.whole);
-  return {std::move(wholes), tokenizer, -1};
-}
-
-using MakeStream = TokenStream (*)(const Texts&, const Tokenizer&, uint64_t seed);
-MakeStream stream_of(Sampling sampling) {
-  switch (sampling) {
-    case Sampling::kShuffled:
-      return shuffled_stream;
-    case Sampling::kConsecutive:
-      return consecutive_stream;
-  }
-  fail(ErrorCode::kInternal, "sampling", "not listed");
-}
 
 constexpr std::array kSamplings = {
     SamplingMode{"shuffled", "documents shuffled by seed, joined with EOS, cut into windows",
@@ -125,8 +126,8 @@ CalibrationSamples load_samples(const CalibrationOptions& options, const Tokeniz
          "expected at least one window of at least one token, found {} of {}", options.samples,
          context);
   }
-  const Texts texts = read_texts(options.files);
-  TokenStream stream = stream_of(options.sampling)(texts, tokenizer, seed);
+  const Texts texts = texts_of(options, tokenizer, seed);
+  TokenStream stream(texts, tokenizer);
   CalibrationSamples samples{.text_sha256 = texts.sha256, .source = texts.source};
   std::set<std::vector<int32_t>> seen;
   while (static_cast<int64_t>(samples.windows.size()) < options.samples) {

@@ -15,43 +15,50 @@ namespace {
 using testing::expect_error;
 using Strings = std::vector<std::string>;
 
-DocumentFile read(std::string_view name, std::string_view text) {
-  return read_documents(name, text, fmt::format("folder/{}", name));
+struct File {
+  std::string_view marks;
+  Strings documents;
+  std::string whole;
+};
+File read(std::string_view name, std::string_view text) {
+  const std::string where = fmt::format("folder/{}", name);
+  return {marks_of(name, text).name, read_documents(name, text, where),
+          read_whole(name, text, where)};
 }
 
 TEST(Documents, FileWithoutMarksIsOneDocumentAndKeptAsItIs) {
-  const DocumentFile file = read("a.txt", "\none\n\n{two} <doc>\n ");
-  EXPECT_EQ(file.marks->name, "plain");
+  const File file = read("a.txt", "\none\n\n{two} <doc>\n ");
+  EXPECT_EQ(file.marks, "plain");
   EXPECT_EQ(file.documents, Strings{"\none\n\n{two} <doc>\n "});
   EXPECT_EQ(file.whole, file.documents[0]);
 }
 
 TEST(Documents, DocLinesOpenCloseOrSeparate) {
-  const DocumentFile tags = read(
+  const File tags = read(
       "a.txt", "<doc id=\"1\" title=\"A\">\nA\n\nfirst\n\n</doc>\n\n<doc>\nsecond</doc>\n</doc>");
-  EXPECT_EQ(tags.marks->name, "doc");
+  EXPECT_EQ(tags.marks, "doc");
   EXPECT_EQ(tags.documents, (Strings{"A\n\nfirst", "second</doc>"}));
   EXPECT_EQ(tags.whole, "A\n\nfirst\nsecond</doc>");
-  const DocumentFile separators = read("a.txt", "one\r\n<doc>\r\ntwo\nlines\n<doc>\n");
+  const File separators = read("a.txt", "one\r\n<doc>\r\ntwo\nlines\n<doc>\n");
   EXPECT_EQ(separators.documents, (Strings{"one", "two\nlines"}));
 }
 
 TEST(Documents, JsonlIsKnownByNameOrByItsFirstLine) {
   const std::string_view text = "\n{\"text\": \"one\\nline\", \"id\": 3}\r\n\n{\"text\":\"two\"}\n";
   for (const char* name : {"a.jsonl", "a.ndjson", "a.txt"}) {
-    const DocumentFile file = read(name, text);
-    EXPECT_EQ(file.marks->name, "jsonl");
+    const File file = read(name, text);
+    EXPECT_EQ(file.marks, "jsonl");
     EXPECT_EQ(file.documents, (Strings{"one\nline", "two"}));
     EXPECT_EQ(file.whole, "one\nline\ntwo");
   }
-  EXPECT_EQ(read("a.txt", "{\"title\": \"no text\"}").marks->name, "plain");
-  EXPECT_EQ(read("a.txt", "{\"text\": \"broken").marks->name, "plain");
+  EXPECT_EQ(read("a.txt", "{\"title\": \"no text\"}").marks, "plain");
+  EXPECT_EQ(read("a.txt", "{\"text\": \"broken").marks, "plain");
 }
 
 TEST(Documents, OneALineIsKnownByName) {
   for (const char* name : {"a.lines", "a.lines.txt"}) {
-    const DocumentFile file = read(name, "one\n\n  two \r\nthree");
-    EXPECT_EQ(file.marks->name, "lines");
+    const File file = read(name, "one\n\n  two \r\nthree");
+    EXPECT_EQ(file.marks, "lines");
     EXPECT_EQ(file.documents, (Strings{"one", "two", "three"}));
     EXPECT_EQ(file.whole, "one\n\n  two \r\nthree");
   }
@@ -59,12 +66,15 @@ TEST(Documents, OneALineIsKnownByName) {
 
 TEST(Documents, ByteOrderMarkIsNoText) {
   EXPECT_EQ(read("a.txt", "\xef\xbb\xbfone").whole, "one");
-  EXPECT_EQ(read("a.txt", "\xef\xbb\xbf{\"text\": \"x\"}").marks->name, "jsonl");
+  EXPECT_EQ(read("a.txt", "\xef\xbb\xbf{\"text\": \"x\"}").documents, Strings{"x"});
 }
 
 TEST(Documents, DamageIsNamedWithFileAndLine) {
   const auto refuse = [](std::string_view name, std::string_view text, std::string_view part) {
-    expect_error(ErrorCode::kCorruptFile, part, [&] { read(name, text); });
+    const std::string where = fmt::format("folder/{}", name);
+    expect_error(ErrorCode::kCorruptFile, part, [&] { read_documents(name, text, where); });
+    if (!part.starts_with("folder/")) return;
+    expect_error(ErrorCode::kCorruptFile, part, [&] { read_whole(name, text, where); });
   };
   refuse("a.txt", "one\ntwo\xff",
          "folder/a.txt: line 2: expected UTF-8 text, found byte 0xff at offset 7");
@@ -96,9 +106,10 @@ TEST(BuiltinTexts, AreTheFilesOfTheRepositoryByteForByte) {
 TEST(BuiltinTexts, HoldThousandsOfDocumentsAndNoMarks) {
   std::set<std::string> documents;
   for (const BuiltinText& text : builtin_texts()) {
-    const DocumentFile file = read_documents(text.file_name, text.text, text.file_name);
-    documents.insert(file.documents.begin(), file.documents.end());
-    EXPECT_NE(file.marks->name, "plain");
+    for (std::string& document : read_documents(text.file_name, text.text, text.file_name)) {
+      documents.insert(std::move(document));
+    }
+    EXPECT_NE(marks_of(text.file_name, text.text).name, "plain");
   }
   EXPECT_GT(documents.size(), 2400u);
   for (const std::string& document : documents) {
