@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "base/checked_math.h"
 
@@ -12,6 +13,20 @@ namespace {
 
 /// Side of the blocks of a factor: the inner dimension at which products are near full speed.
 constexpr int64_t kBlock = 128;
+
+// Debian's OpenBLAS without threads hands out its work buffers without a lock (blas_memory_alloc):
+// two calls at once may get the same one. So they take turns.
+class BlasTurn {
+ public:
+  BlasTurn() : lock_(mutex()) {}
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex instance;
+    return instance;
+  }
+  std::lock_guard<std::mutex> lock_;
+};
 
 blasint blas_int(int64_t n) { return checked_cast<blasint>(n, "side of a matrix"); }
 
@@ -24,6 +39,7 @@ Matrix<T> part(Matrix<T> m, int64_t row, int64_t col, int64_t rows, int64_t cols
 /// C -= A A^T on and above the diagonal.  @param a [n, k].  @param c [n, n].
 void subtract_square(Matrix<const double> a, Matrix<double> c) {
   if (a.cols == 0) return;
+  const BlasTurn turn;
   cblas_dsyrk(CblasRowMajor, CblasUpper, CblasNoTrans, blas_int(c.rows), blas_int(a.cols), -1.0,
               a.data, blas_int(a.stride), 1.0, c.data, blas_int(c.stride));
 }
@@ -31,6 +47,7 @@ void subtract_square(Matrix<const double> a, Matrix<double> c) {
 /// C -= A B^T.  @param a [m, k].  @param b [n, k].  @param c [m, n].
 void subtract_product_nt(Matrix<const double> a, Matrix<const double> b, Matrix<double> c) {
   if (a.cols == 0) return;
+  const BlasTurn turn;
   cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, blas_int(c.rows), blas_int(c.cols),
               blas_int(a.cols), -1.0, a.data, blas_int(a.stride), b.data, blas_int(b.stride), 1.0,
               c.data, blas_int(c.stride));
@@ -61,6 +78,7 @@ bool factor_block(Matrix<double> h) {
 
 void add_product(double factor, Matrix<const double> a, Matrix<const double> b, Matrix<double> c) {
   if (c.rows == 0 || c.cols == 0 || a.cols == 0) return;
+  const BlasTurn turn;
   cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, blas_int(c.rows), blas_int(c.cols),
               blas_int(a.cols), factor, a.data, blas_int(a.stride), b.data, blas_int(b.stride), 1.0,
               c.data, blas_int(c.stride));
@@ -69,6 +87,7 @@ void add_product(double factor, Matrix<const double> a, Matrix<const double> b, 
 void add_product_tn(double factor, Matrix<const double> a, Matrix<const double> b,
                     Matrix<double> c) {
   if (c.rows == 0 || c.cols == 0 || a.rows == 0) return;
+  const BlasTurn turn;
   cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, blas_int(c.rows), blas_int(c.cols),
               blas_int(a.rows), factor, a.data, blas_int(a.stride), b.data, blas_int(b.stride), 1.0,
               c.data, blas_int(c.stride));
@@ -76,6 +95,7 @@ void add_product_tn(double factor, Matrix<const double> a, Matrix<const double> 
 
 void solve_upper_transposed(Matrix<const double> r, Matrix<double> x) {
   if (x.rows == 0 || x.cols == 0) return;
+  const BlasTurn turn;
   cblas_dtrsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasNonUnit, blas_int(x.rows),
               blas_int(x.cols), 1.0, r.data, blas_int(r.stride), x.data, blas_int(x.stride));
 }
@@ -95,6 +115,7 @@ bool reversed_cholesky(Matrix<double> h, ThreadPool& pool) {
     pool.run(block, [&](int64_t above, int /*worker*/) {
       const Matrix<double> target = part(h, above * kBlock, begin, kBlock, side);
       subtract_product_nt(part(h, above * kBlock, begin + side, kBlock, right), beside, target);
+      const BlasTurn turn;
       cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasTrans, CblasNonUnit,
                   blas_int(target.rows), blas_int(side), 1.0, corner.data, blas_int(corner.stride),
                   target.data, blas_int(target.stride));
@@ -116,6 +137,7 @@ std::vector<double> inverse_diagonal(Matrix<const double> r, ThreadPool& pool) {
     std::vector<double> x(static_cast<size_t>(rows * cols));  // rows of R^-1; 0 left of `begin`
     for (int64_t i = 0; i < rows; ++i) x[static_cast<size_t>(i * cols + i)] = 1;
     const Matrix<const double> corner = part(r, begin, begin, cols, cols);
+    const BlasTurn turn;
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasUpper, CblasNoTrans, CblasNonUnit, blas_int(rows),
                 blas_int(cols), 1.0, corner.data, blas_int(corner.stride), x.data(),
                 blas_int(cols));

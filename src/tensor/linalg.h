@@ -1,7 +1,7 @@
 // Linear algebra in float64 for second moments: triangular factors, triangular solves and products.
 // Products run on OpenBLAS built without threads, on pieces whose sizes depend on shapes only, so
 // results do not depend on the number of threads. Row-major; functions without a pool work on the
-// calling thread and may be called from several at once.
+// calling thread and may be called from several at once, but their products take turns.
 #pragma once
 
 #include <cstdint>
