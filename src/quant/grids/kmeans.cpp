@@ -5,12 +5,11 @@
 namespace twofold {
 namespace {
 
-/// sum h (w - mean)^2 over [begin, end).
-double run_loss(const SortedRow& row, size_t begin, size_t end) {
-  const double mass = row.mass(begin, end);
-  if (!(mass > 0)) return 0;
-  const double moment = row.moment(begin, end);
-  return std::max(0.0, row.energy(begin, end) - moment * moment / mass);
+/// What a cluster [begin, end) saves: sum h w^2 - sum h (w - mean)^2 = (sum h w)^2 / sum h.
+/// Clusters share all of sum h w^2, so the least loss is the largest saving.
+double saving(const SortedRow& row, size_t begin, size_t end) {
+  const double mass = row.mass(begin, end), moment = row.moment(begin, end);
+  return mass > 0 ? moment * moment / mass : 0;
 }
 
 double run_mean(const SortedRow& row, size_t begin, size_t end) {
@@ -29,16 +28,16 @@ void KMeans::solve(const SortedRow& row, uint32_t* start, int64_t begin, int64_t
   if (begin >= end) return;
   const int64_t j = begin + (end - begin) / 2;
   int64_t best = least;
-  double best_loss = -1;
+  double most = -1;
   for (int64_t i = least; i <= std::min(largest, j); ++i) {
-    const double loss = last_[static_cast<size_t>(i)] +
-                        run_loss(row, static_cast<size_t>(i), static_cast<size_t>(j));
-    if (best_loss < 0 || loss < best_loss) {
-      best_loss = loss;
+    const double saved =
+        last_[static_cast<size_t>(i)] + saving(row, static_cast<size_t>(i), static_cast<size_t>(j));
+    if (saved > most) {
+      most = saved;
       best = i;
     }
   }
-  next_[static_cast<size_t>(j)] = best_loss;
+  next_[static_cast<size_t>(j)] = most;
   start[j] = static_cast<uint32_t>(best);
   solve(row, start, begin, j, least, best);
   solve(row, start, j + 1, end, best, largest);
@@ -49,7 +48,7 @@ void KMeans::fit(const SortedRow& row, int k, std::vector<double>& means) {
   last_.resize(n + 1);
   next_.resize(n + 1);
   starts_.assign(static_cast<size_t>(k) * (n + 1), 0);
-  for (size_t j = 0; j <= n; ++j) last_[j] = run_loss(row, 0, j);
+  for (size_t j = 0; j <= n; ++j) last_[j] = saving(row, 0, j);
   for (int m = 1; m < k; ++m) {
     const int64_t count = static_cast<int64_t>(n);
     solve(row, starts_.data() + static_cast<size_t>(m) * (n + 1), 0, count + 1, 0, count);

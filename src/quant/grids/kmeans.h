@@ -20,7 +20,7 @@ class KMeans {
   void solve(const SortedRow& row, uint32_t* start, int64_t begin, int64_t end, int64_t least,
              int64_t largest);
 
-  std::vector<double> last_, next_;  // [n + 1] least loss of the first j weights
+  std::vector<double> last_, next_;  // [n + 1] largest saving on the first j weights
   std::vector<uint32_t> starts_;     // [k, n + 1] where the last cluster begins
 };
 

@@ -18,6 +18,7 @@
 #include <cmath>
 #include <limits>
 
+#include "quant/grids/sorted_row.h"
 #include "quant/round_half_even.h"
 
 namespace twofold {
@@ -45,6 +46,7 @@ void for_each_step_set(int n_max, int bits, int i, int sum, std::array<int, kMax
 /// A row in units of its own: x = w / s0, importance relative to its mean.
 struct Row {
   double s0 = 0, zero = 0, energy = 0;  // energy: sum h x^2
+  SortedRow sorted;
 };
 
 /// Running sums of a row's histogram for one factor; [N + 2] each.
@@ -59,7 +61,6 @@ class Search {
         weight_(weight),
         importance_(importance),
         n_max_((1 << list.step_bits()) - 1),
-        bins_(static_cast<size_t>(weight.cols)),
         pairs_(static_cast<size_t>(pair_place(n_max_, n_max_)) + 1),
         tops_(static_cast<size_t>(n_max_) + 1) {
     double sum = 0;
@@ -105,45 +106,43 @@ class Search {
   double loss_unit(size_t lane) const { return rows_[lane].s0 * rows_[lane].s0 / unit_; }
 
  private:
-  double importance(size_t c) const { return importance_.empty() ? 1.0 : importance_[c] * unit_; }
-
   void prepare(size_t lane) {
-    const std::span<const float> w = weight_.row(static_cast<int64_t>(lane));
-    const auto [least, largest] = std::minmax_element(w.begin(), w.end());
-    const float lo = std::min(0.0f, *least), hi = std::max(0.0f, *largest);
     Row& row = rows_[lane];
+    row.sorted.assign(weight_.row(static_cast<int64_t>(lane)), importance_);
+    const size_t n = row.sorted.size();
+    const float lo = std::min(0.0f, row.sorted[0]), hi = std::max(0.0f, row.sorted[n - 1]);
     row.s0 = (static_cast<double>(hi) - lo) / n_max_;
     if (!(row.s0 > 0)) return;
     row.zero = std::nearbyint(-lo / row.s0);
-    for (size_t c = 0; c < w.size(); ++c) {
-      const double x = w[c] / row.s0;
-      row.energy += importance(c) * x * x;
-    }
+    row.energy = row.sorted.energy(0, n) * unit_ / (row.s0 * row.s0);
   }
 
+  /// Bin u of weights begins at the first with round(w / s) + z >= u.
   void fill_histogram(size_t lane, double factor) {
     Histogram& histogram = histograms_[lane];
-    std::fill(histogram.mass.begin(), histogram.mass.end(), 0.0);
-    std::fill(histogram.moment.begin(), histogram.moment.end(), 0.0);
     const Row& row = rows_[lane];
     if (!(row.s0 > 0)) return;
-    const std::span<const float> w = weight_.row(static_cast<int64_t>(lane));
+    const SortedRow& sorted = row.sorted;
+    const size_t n = sorted.size();
     const float scale = static_cast<float>(row.s0 * factor);
-    const float zero = static_cast<float>(row.zero), top = static_cast<float>(n_max_);
-    for (size_t c = 0; c < w.size(); ++c) {
-      bins_[c] = static_cast<int32_t>(std::clamp(round_half_even(w[c] / scale) + zero, 0.0f, top));
+    const float zero = static_cast<float>(row.zero);
+    const double per_s0 = unit_ / row.s0;
+    size_t begin = 0;
+    for (int u = 1; u <= n_max_; ++u) {
+      const float bin = static_cast<float>(u);
+      const auto reaches = [&](size_t i) {
+        return round_half_even(sorted[i] / scale) + zero >= bin;
+      };
+      size_t at = sorted.first_at_least(static_cast<double>(scale) * (bin - zero - 0.5), begin, n);
+      // Rounding of the quotient and ties decide about the neighbours of the bound.
+      while (at > begin && reaches(at - 1)) --at;
+      while (at < n && !reaches(at)) ++at;
+      histogram.mass[static_cast<size_t>(u)] = sorted.mass(0, at) * unit_;
+      histogram.moment[static_cast<size_t>(u)] = sorted.moment(0, at) * per_s0;
+      begin = at;
     }
-    const double per_s0 = 1 / row.s0;
-    for (size_t c = 0; c < w.size(); ++c) {
-      const double h = importance(c);
-      const size_t next = static_cast<size_t>(bins_[c]) + 1;
-      histogram.mass[next] += h;
-      histogram.moment[next] += h * (w[c] * per_s0);
-    }
-    for (size_t t = 1; t < histogram.mass.size(); ++t) {
-      histogram.mass[t] += histogram.mass[t - 1];
-      histogram.moment[t] += histogram.moment[t - 1];
-    }
+    histogram.mass.back() = sorted.mass(0, n) * unit_;
+    histogram.moment.back() = sorted.moment(0, n) * per_s0;
   }
 
   static double pair_cost(const Histogram& histogram, const Row& row, double k, int c, int next) {
@@ -223,9 +222,8 @@ class Search {
   double unit_ = 1;  // 1 / mean importance
   std::array<Row, kLanes> rows_;
   std::array<Histogram, kLanes> histograms_;
-  std::vector<int32_t> bins_;  // [n]
-  std::vector<Lanes> pairs_;   // [pairs]
-  std::vector<Lanes> tops_;    // [N + 1]
+  std::vector<Lanes> pairs_;  // [pairs]
+  std::vector<Lanes> tops_;   // [N + 1]
 };
 
 }  // namespace
