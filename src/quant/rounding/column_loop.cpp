@@ -29,6 +29,10 @@ ColumnLoop::ColumnLoop(const RoundingInput& input, FittedGrid& grid,
                        const ColumnLoopOptions& options, const Context& ctx)
     : input_(input), grid_(grid), options_(options), ctx_(ctx), weight_(input.weight) {
   check_width();
+  if (options.preclamp && options.explore) {
+    fail(ErrorCode::kInvalidArgument, "--preclamp on",
+         "clamps weights to the range of one grid: use --explore weights or off");
+  }
 }
 
 void ColumnLoop::check_width() const {
@@ -54,6 +58,7 @@ RoundingResult ColumnLoop::run() {
   importance_ = column_importance(input_, ctx_.pool);
   result_.codes.resize(static_cast<size_t>(weight_.rows * weight_.cols));
   if (!fits_on_the_way_) fit_groups(grid_, weight_, importance_, ctx_.pool);
+  if (options_.preclamp) clamp_weights();
   make_candidates();
   const bool rows_apart = kRowChunk % grid_.rows_sharing() == 0;
   if (others_.empty() || (rows_apart && !fits_on_the_way_)) {
@@ -62,6 +67,23 @@ RoundingResult ColumnLoop::run() {
     run_in_turn();
   }
   return std::move(result_);
+}
+
+void ColumnLoop::clamp_weights() {
+  clamped_.resize(static_cast<size_t>(weight_.rows * weight_.cols));
+  const Matrix<float> clamped(clamped_.data(), weight_.rows, weight_.cols);
+  for_row_chunks(ctx_.pool, weight_.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const std::span<const float> row = weight_.row(r);
+      std::copy(row.begin(), row.end(), clamped.row(r).begin());
+    }
+    for_groups(grid_, weight_.cols, [&](int64_t col, int64_t cols) {
+      clamp_to_range(
+          grid_, col, begin,
+          {clamped.data + begin * clamped.stride + col, end - begin, cols, clamped.stride});
+    });
+  });
+  weight_ = clamped;
 }
 
 void ColumnLoop::make_candidates() {

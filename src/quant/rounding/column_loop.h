@@ -16,6 +16,7 @@ struct ColumnLoopOptions {
   bool feedback = true;  // LDLQ; otherwise the start of the passes is nearest rounding
   ColumnOrder order = ColumnOrder::kNatural;
   bool groups_beforehand = false;  // groups are fitted to the original weights
+  bool preclamp = false;           // weights are clamped to the range of the fitted grid first
   int64_t passes = 0;              // greedy passes at most
   bool explore = false;            // all of the grid's explore_factors
 };
@@ -23,7 +24,8 @@ struct ColumnLoopOptions {
 class ColumnLoop {
  public:
   /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order or
-  /// by passes that treat columns singly.
+  /// by passes that treat columns singly, or if candidates of several ranges are to be tried with
+  /// weights clamped to one of them.
   ColumnLoop(const RoundingInput& input, FittedGrid& grid, const ColumnLoopOptions& options,
              const Context& ctx);
   RoundingResult run();
@@ -35,6 +37,7 @@ class ColumnLoop {
     std::vector<double> losses;
   };
   void check_width() const;
+  void clamp_weights();
   void make_candidates();
   void order_moment();
   void run_together();
@@ -51,6 +54,7 @@ class ColumnLoop {
   ColumnLoopOptions options_;
   const Context& ctx_;
   Matrix<const float> weight_;
+  std::vector<float> clamped_;  // [rows, cols] what weight_ is with preclamp; else empty
   std::shared_ptr<const MomentFactor> factor_;
   std::vector<float> importance_;  // [cols] or empty
   std::vector<double> ordered_h_;  // [cols, cols] in the order of the factor; empty: as stored

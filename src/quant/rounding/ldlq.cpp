@@ -19,10 +19,12 @@ int64_t passes(const Params& params, int64_t otherwise) {
 }
 
 RoundingResult run_ldlq(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
+  const bool preclamp = input.params.get_choice("preclamp") == "on";
   const ColumnLoopOptions options = {
       .feedback = true,
       .order = column_order(input.params),
-      .groups_beforehand = input.params.get_choice("static-groups") == "on",
+      .groups_beforehand = preclamp || input.params.get_choice("static-groups") == "on",
+      .preclamp = preclamp,
       .passes = passes(input.params, 0),
       .explore = input.params.get_choice("explore") == "loop"};
   return ColumnLoop(input, grid, options, ctx).run();
@@ -52,6 +54,12 @@ const Rounding& ldlq_rounding() {
                   .fallback = "off",
                   .help = "fit all groups beforehand, to the original weights, instead of each to "
                           "the weights as corrected when it is reached",
+                  .choices = {"on", "off"}},
+                 {.name = "preclamp",
+                  .kind = ParamKind::kChoice,
+                  .fallback = "off",
+                  .help = "clamp weights to the range of their grid before the loop, as QuIP "
+                          "publishes it; feedback then never sees what was clipped",
                   .choices = {"on", "off"}},
                  passes_param(),
                  explore_param()},
