@@ -253,6 +253,111 @@ TEST(UniformGrid, ErrorIsAtMostHalfAStep) {
   }
 }
 
+/// Relative squared error of QuIP's steps 6 and 7 with nearest rounding on standard normal numbers.
+TEST(UniformGrid, ReachesThePublishedErrorOfQuipsGrid) {
+  const int64_t rows = 512, cols = 2048;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 1.0, "quip");
+  const double expected[] = {0.2146, 0.0419, 0.0117};
+  for (int bits = 2; bits <= 4; ++bits) {
+    for (const char* sharing : {"tensor", "row"}) {
+      const Solution s = quantize(
+          {.method = "rtn",
+           .bits = bits,
+           .params = {{"zero", "centered"}, {"scale-from", "rms"}, {"scale-per", sharing}}},
+          {weight.data(), rows, cols});
+      EXPECT_NEAR(s.proxy_loss, expected[bits - 2], 0.002 * expected[bits - 2] + 2e-4) << sharing;
+      EXPECT_NEAR(s.q.scale[0] * static_cast<float>((1 << bits) - 1), 2 * 2.4, 0.5);
+    }
+  }
+}
+
+/// The clip search by trying every factor on the whole row or group.
+TEST(UniformGrid, ClipSearchFindsTheLeastWeightedError) {
+  const int64_t rows = 9, cols = 96, group = 32;
+  std::vector<float> weight = testing::normal_numbers(rows * cols, 0.05, "clip");
+  for (size_t i = 0; i < weight.size(); i += 17) weight[i] *= 4;
+  std::vector<float> importance = testing::normal_numbers(cols, 1.0, "clip h");
+  for (float& h : importance) h = std::exp(h);
+  ThreadPool pool(1, false);
+  const Grid& uniform = find_grid("uniform");
+  for (const char* zero : {"integer", "symmetric", "centered", "float"}) {
+    for (int bits : {2, 3, 4}) {
+      const auto make = [&](const char* search) {
+        return uniform.make({.rows = rows,
+                             .cols = cols,
+                             .bits = bits,
+                             .group = group,
+                             .params = complete_params(uniform.params, {},
+                                                       {{"zero", zero}, {"scale-search", search}}),
+                             .where = "w"});
+      };
+      const auto loss = [&](FittedGrid& grid, Matrix<const float> fitted, int64_t col,
+                            int64_t row) {
+        std::vector<uint16_t> codes(static_cast<size_t>(group));
+        std::vector<float> value(codes.size());
+        const std::span<const float> h =
+            std::span(importance).subspan(static_cast<size_t>(col), 32);
+        grid.fit(col, fitted, h, pool);
+        const Matrix<const float> w(weight.data() + row * cols + col, 1, group);
+        grid.round(col, row, w, {codes.data(), 1, group}, {value.data(), 1, group});
+        double sum = 0;
+        for (size_t c = 0; c < value.size(); ++c) {
+          sum += h[c] * std::pow(static_cast<double>(value[c]) - w.data[c], 2);
+        }
+        return sum;
+      };
+      const auto plain = make("none"), searched = make("mse");
+      for (int64_t col = 0; col < cols; col += group) {
+        for (int64_t row = 0; row < rows; ++row) {
+          const Matrix<const float> part(weight.data() + col, rows, group, cols);
+          const double found = loss(*searched, part, col, row);
+          double least = 1e300;
+          for (int i = 0; i < 18; ++i) {
+            // Min-max of weights shrunk by a factor is min-max of the weights times it.
+            std::vector<float> shrunk(static_cast<size_t>(rows * group));
+            const float factor = static_cast<float>(1 - 0.04 * i);
+            for (int64_t r = 0; r < rows; ++r) {
+              for (int64_t c = 0; c < group; ++c) {
+                shrunk[static_cast<size_t>(r * group + c)] = part.at(r, c) * factor;
+              }
+            }
+            least = std::min(least, loss(*plain, {shrunk.data(), rows, group}, col, row));
+          }
+          EXPECT_EQ(found, least) << zero << bits << " row " << row << " column " << col;
+        }
+      }
+    }
+  }
+}
+
+/// HQQ's iteration as its authors write it, on one group in float64.
+TEST(UniformGrid, HalfQuadraticFitLowersTheRobustError) {
+  const int64_t rows = 32, cols = 128;
+  std::vector<float> weight = testing::normal_numbers(rows * cols, 0.02, "hqq");
+  for (size_t i = 0; i < weight.size(); i += 11) weight[i] *= 5;
+  const auto mean_error = [&](const char* fit) {
+    const Solution s = quantize({.method = "hqq", .bits = 3, .params = {{"fit", fit}}},
+                                {weight.data(), rows, cols});
+    EXPECT_EQ(s.q.scheme.group, 64);
+    const std::vector<float> values = values_of(s.q);
+    double sum = 0;
+    for (size_t i = 0; i < values.size(); ++i) sum += std::fabs(values[i] - weight[i]);
+    return sum;
+  };
+  EXPECT_LT(mean_error("half-quadratic"), 0.995 * mean_error("plain"));
+}
+
+TEST(UniformGrid, RefusesSettingsThatDoNotGoTogether) {
+  const std::vector<float> one = {1.0f};
+  const auto refused = [&](const Settings& settings) {
+    EXPECT_THROW(quantize({.method = "rtn", .params = settings}, {one.data(), 1, 1}), Error);
+  };
+  refused({{"scale-from", "rms"}});
+  refused({{"scale-from", "rms"}, {"zero", "float"}});
+  refused({{"fit", "half-quadratic"}});
+  refused({{"fit", "half-quadratic"}, {"zero", "float"}, {"scale-per", "tensor"}});
+}
+
 TEST(QuantizedMatrix, ValidateRefusesWhatCannotBeStored) {
   const Scheme affine = {.kind = ValueKind::kAffine, .bits = 3};
   const QuantizedMatrix good = testing::random_quantized(affine, 4, 5, "good");

@@ -1,6 +1,8 @@
 // Equally spaced values: scale (code - zero). Min-max and symmetric as in GPTQ (Frantar et al.,
-// arXiv:2210.17323, Sec. 5), centered as QuIP's grid (arXiv:2307.13304), a floating zero as HQQ,
-// and the integer range LO,HI that the PoT paper (arXiv:2506.00315, Sec. 4.2) starts from.
+// arXiv:2210.17323, Sec. 5), centered and from the root mean square as QuIP's grid
+// (arXiv:2307.13304, Algorithm 1, steps 6 and 7), a floating zero fitted as HQQ does, and the
+// integer range LO,HI that the PoT paper (arXiv:2506.00315, Sec. 4.2) starts from. The clip search
+// is GPTQ's MSE option with the squared error weighted by importance.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -24,10 +26,22 @@ struct Options {
   bool has_range = false;
   int64_t lo = 0, hi = 0;  // with has_range
   float eps = 0;
+  bool search = false;          // the best of kClips times the range instead of all of it
+  double rms_factor = 0;        // > 0: the range is -+ this times the root mean square
+  bool half_quadratic = false;  // kFloat: the zero is HQQ's
 };
+
+/// Fractions of the range tried by the clip search: 1, 0.96, ..., 0.32.
+constexpr size_t kClips = 18;
+float clip(size_t i) { return static_cast<float>(1 - 0.04 * static_cast<double>(i)); }
 
 struct Extent {
   float lo = 0, hi = 0;
+  Extent times(float factor) const { return {lo * factor, hi * factor}; }
+};
+
+struct Parameters {
+  float scale = 0, zero = 0;
 };
 
 Extent extent_of(std::span<const float> row) {
@@ -53,7 +67,9 @@ class UniformGrid final : public ParameterGrid {
 
   std::span<const float> explore_factors() const override {
     static constexpr std::array<float, 7> kShrink = {0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f};
-    return kShrink;
+    const bool widest =
+        !options_.search && options_.rms_factor == 0 && options_.zero != ZeroKind::kCentered;
+    return widest ? kShrink : kExploreFactors;
   }
 
   std::unique_ptr<FittedGrid> rescaled(float factor) const override {
@@ -62,79 +78,183 @@ class UniformGrid final : public ParameterGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
+  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
            ThreadPool& pool) override {
-    std::vector<Extent> extents(static_cast<size_t>(weight.rows));
-    for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        extents[static_cast<size_t>(r)] = extent_of(weight.row(r));
-      }
-    });
-    if (options_.sharing == Sharing::kMatrix) {
-      Extent all = extents[0];
-      for (const Extent& e : extents) all = {std::min(all.lo, e.lo), std::max(all.hi, e.hi)};
-      extents.assign(1, all);
-    }
+    std::vector<Extent> extents = extents_of(weight, pool);
+    if (options_.search) shrink(extents, weight, importance, pool);
     for (size_t r = 0; r < extents.size(); ++r) {
       const int64_t row = static_cast<int64_t>(r);
-      set_parameters(set_of(row, col_begin), row, extents[r]);
+      Parameters fitted = parameters(extents[r], row);
+      if (options_.half_quadratic) fitted.zero = half_quadratic_zero(weight.row(row), fitted);
+      q_.scale[set_of(row, col_begin)] = fitted.scale;
+      if (zero_is_stored(options_.zero)) q_.zero[set_of(row, col_begin)] = fitted.zero;
     }
   }
 
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
-    const bool stored = zero_is_stored(options_.zero);
-    const bool whole =
-        options_.zero == ZeroKind::kUnsigned || options_.zero == ZeroKind::kSymmetric;
     for (int64_t r = 0; r < target.rows; ++r) {
       const size_t set = set_of(row_begin + r, col);
-      const float scale = q_.scale[set];
-      const float zero = stored ? q_.zero[set] : fixed_zero_;
-      // A whole zero is added after rounding, as published; ties would differ otherwise.
-      const float before = whole ? 0 : zero;
-      const float after = whole ? zero : 0;
-      const float rest = std::clamp(round_half_even(zero), code_lo_, code_hi_);
+      const Rounder rounder =
+          rounder_for({q_.scale[set], zero_is_stored(options_.zero) ? q_.zero[set] : fixed_zero_});
       for (int64_t c = 0; c < target.cols; ++c) {
-        const float steps = round_half_even(target.at(r, c) / scale + before) + after;
-        const float code = scale != 0 ? std::clamp(steps, code_lo_, code_hi_) : rest;
+        const float code = rounder.code(target.at(r, c));
         codes.at(r, c) = static_cast<uint16_t>(code);
-        value.at(r, c) = scale * (code - zero);
+        value.at(r, c) = rounder.value(code);
       }
     }
   }
 
  private:
-  void set_parameters(size_t i, int64_t row, Extent extent) {
+  /// Rounds single weights by one set of parameters.
+  struct Rounder {
+    float scale, zero;
+    // A whole zero is added after rounding, as published; ties would differ otherwise.
+    float before, after;
+    float lo, hi, rest;
+    float code(float target) const {
+      const float steps = round_half_even(target / scale + before) + after;
+      return scale != 0 ? std::clamp(steps, lo, hi) : rest;
+    }
+    float value(float code) const { return scale * (code - zero); }
+  };
+
+  Rounder rounder_for(Parameters p) const {
+    const bool whole =
+        options_.zero == ZeroKind::kUnsigned || options_.zero == ZeroKind::kSymmetric;
+    return {.scale = p.scale,
+            .zero = p.zero,
+            .before = whole ? 0 : p.zero,
+            .after = whole ? p.zero : 0,
+            .lo = code_lo_,
+            .hi = code_hi_,
+            .rest = std::clamp(round_half_even(p.zero), code_lo_, code_hi_)};
+  }
+
+  /// What the codes of each row shall span; one entry if the matrix has one scale.
+  std::vector<Extent> extents_of(Matrix<const float> weight, ThreadPool& pool) const {
+    std::vector<Extent> extents(static_cast<size_t>(weight.rows));
+    std::vector<double> squares(extents.size());
+    for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const size_t i = static_cast<size_t>(r);
+        extents[i] = extent_of(weight.row(r));
+        if (options_.rms_factor > 0) {
+          for (float w : weight.row(r)) squares[i] += static_cast<double>(w) * w;
+        }
+      }
+    });
+    if (options_.sharing == Sharing::kMatrix) {
+      for (size_t r = 1; r < extents.size(); ++r) {
+        extents[0].lo = std::min(extents[0].lo, extents[r].lo);
+        extents[0].hi = std::max(extents[0].hi, extents[r].hi);
+        squares[0] += squares[r];
+      }
+      extents.resize(1);
+    }
+    if (options_.rms_factor > 0) {
+      const bool one = options_.sharing == Sharing::kMatrix;
+      const double count = static_cast<double>(weight.cols * (one ? weight.rows : 1));
+      for (size_t r = 0; r < extents.size(); ++r) {
+        const float hi = static_cast<float>(options_.rms_factor * std::sqrt(squares[r] / count));
+        extents[r] = {-hi, hi};
+      }
+    }
+    return extents;
+  }
+
+  /// The clip search: each extent becomes the fraction of itself with the least squared error,
+  /// weighted by importance; the largest one among equals.
+  void shrink(std::vector<Extent>& extents, Matrix<const float> weight,
+              std::span<const float> importance, ThreadPool& pool) const {
+    const bool one = options_.sharing == Sharing::kMatrix;
+    std::vector<std::array<double, kClips>> errors(static_cast<size_t>(weight.rows));
+    for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const size_t i = static_cast<size_t>(r);
+        for (size_t k = 0; k < kClips; ++k) {
+          const Parameters p = parameters(extents[one ? 0 : i].times(clip(k)), r);
+          errors[i][k] = squared_error(weight.row(r), importance, p);
+        }
+      }
+    });
+    for (size_t r = 1; one && r < errors.size(); ++r) {
+      for (size_t k = 0; k < kClips; ++k) errors[0][k] += errors[r][k];
+    }
+    for (size_t i = 0; i < extents.size(); ++i) {
+      const auto best = std::min_element(errors[i].begin(), errors[i].end());
+      extents[i] = extents[i].times(clip(static_cast<size_t>(best - errors[i].begin())));
+    }
+  }
+
+  double squared_error(std::span<const float> row, std::span<const float> importance,
+                       Parameters p) const {
+    const Rounder rounder = rounder_for(p);
+    double sum = 0;
+    for (size_t c = 0; c < row.size(); ++c) {
+      const double error = static_cast<double>(rounder.value(rounder.code(row[c]))) - row[c];
+      sum += error * error * (importance.empty() ? 1.0 : importance[c]);
+    }
+    return sum;
+  }
+
+  /// HQQ (Badri and Shaji, mobiusml.github.io/hqq_blog): the zero that minimizes the p-norm of the
+  /// error, p = 0.7, by half-quadratic splitting; scale from min-max. Differs: the zero of the
+  /// round with the least mean error is kept, and each is rounded to binary16 before it is judged.
+  float half_quadratic_zero(std::span<const float> row, Parameters p) const {
+    constexpr int kRounds = 20;
+    constexpr float kNorm = 0.7f, kGrowth = 1.01f;
+    if (p.scale == 0) return p.zero;
+    float beta = 10, best_zero = p.zero;
+    double least = -1;
+    for (int round = 0; round < kRounds; ++round) {
+      const Rounder rounder = rounder_for(p);
+      double error_sum = 0, zero_sum = 0;
+      for (float w : row) {
+        const float code = rounder.code(w);
+        const float error = w - rounder.value(code), magnitude = std::fabs(error);
+        const float kept =
+            magnitude > 0 ? std::max(magnitude - std::pow(magnitude, kNorm - 1) / beta, 0.0f) : 0;
+        error_sum += magnitude;
+        zero_sum += code - (w - std::copysign(kept, error)) / p.scale;
+      }
+      if (least >= 0 && error_sum >= least) break;
+      least = error_sum;
+      best_zero = p.zero;
+      p.zero = round_to_float16(static_cast<float>(zero_sum / static_cast<double>(row.size())));
+      beta *= kGrowth;
+    }
+    return best_zero;
+  }
+
+  /// Parameters as stored whose codes span `extent`.
+  Parameters parameters(Extent extent, int64_t row) const {
     const float steps = static_cast<float>((1 << options_.bits) - 1);
     const float magnitude = std::max(std::fabs(extent.lo), std::fabs(extent.hi));
     const auto store = [&](float scale) { return store_scale(std::max(scale, options_.eps), row); };
     if (options_.has_range) {
-      q_.scale[i] = store(magnitude / (static_cast<float>(options_.hi - options_.lo) / 2));
-      return;
+      const float half = static_cast<float>(options_.hi - options_.lo) / 2;
+      return {store(magnitude / half), fixed_zero_};
     }
     switch (options_.zero) {
       case ZeroKind::kSymmetric:
       case ZeroKind::kCentered:
-        q_.scale[i] = store(magnitude / (steps / 2));
-        return;
+        return {store(magnitude / (steps / 2)), fixed_zero_};
       case ZeroKind::kFloat: {
         const float scale = store((extent.hi - extent.lo) / steps);
         // Up to 2048 a binary16 zero is right to half a step.
         if (scale != 0 && std::fabs(extent.lo / scale) <= 2048) {
-          q_.scale[i] = scale;
-          q_.zero[i] = round_to_float16(-extent.lo / scale);
-          return;
+          return {scale, round_to_float16(-extent.lo / scale)};
         }
         [[fallthrough]];
       }
       case ZeroKind::kUnsigned: {
         const float lo = std::min(0.0f, extent.lo), hi = std::max(0.0f, extent.hi);
         const float scale = store((hi - lo) / steps);
-        q_.scale[i] = scale;
-        q_.zero[i] = scale != 0 ? std::clamp(round_half_even(-lo / scale), 0.0f, steps) : 0;
-        return;
+        return {scale, scale != 0 ? std::clamp(round_half_even(-lo / scale), 0.0f, steps) : 0};
       }
     }
+    return {};
   }
 
   Options options_;
@@ -150,12 +270,32 @@ ZeroKind zero_kind(const Params& params) {
 }
 
 Options options_of(const GridRequest& request) {
-  Options options{.bits = request.bits,
-                  .sharing = scale_sharing(request),
-                  .group = request.group,
-                  .zero = zero_kind(request.params),
-                  .has_range = request.params.has("range"),
-                  .eps = static_cast<float>(request.params.get_float("eps"))};
+  Options options{
+      .bits = request.bits,
+      .sharing = scale_sharing(request),
+      .group = request.group,
+      .zero = zero_kind(request.params),
+      .has_range = request.params.has("range"),
+      .eps = static_cast<float>(request.params.get_float("eps")),
+      .search = request.params.get_choice("scale-search") == "mse" && may_search(request.params),
+      .half_quadratic = request.params.get_choice("fit") == "half-quadratic"};
+  if (options.half_quadratic && options.zero != ZeroKind::kFloat) {
+    fail(ErrorCode::kInvalidArgument, "--fit half-quadratic",
+         "fits a zero: it goes with --zero float, found --zero {}",
+         request.params.get_choice("zero"));
+  }
+  if (options.half_quadratic && options.sharing == Sharing::kMatrix) {
+    fail(ErrorCode::kInvalidArgument, "--fit half-quadratic",
+         "does not go with --scale-per tensor");
+  }
+  if (request.params.get_choice("scale-from") == "rms") {
+    if (zero_is_stored(options.zero)) {
+      fail(ErrorCode::kInvalidArgument, "--scale-from rms",
+           "goes with --zero centered or symmetric, found --zero {}",
+           request.params.get_choice("zero"));
+    }
+    options.rms_factor = request.params.get_float("rms-factor");
+  }
   if (options.has_range) {
     if (options.zero == ZeroKind::kCentered || options.zero == ZeroKind::kFloat) {
       fail(ErrorCode::kInvalidArgument, "--range", "goes with --zero symmetric, found --zero {}",
@@ -207,7 +347,25 @@ const Grid& uniform_grid() {
                   .choices = {"integer", "symmetric", "centered", "float"}},
                  scale_per_param(),
                  range_param(),
-                 eps_param()},
+                 eps_param(),
+                 scale_search_param(),
+                 {.name = "scale-from",
+                  .kind = ParamKind::kChoice,
+                  .fallback = "range",
+                  .help = "codes span the weights, or -+ rms-factor times their root mean square",
+                  .choices = {"range", "rms"}},
+                 {.name = "rms-factor",
+                  .kind = ParamKind::kFloat,
+                  .fallback = "2.4",
+                  .help = "with --scale-from rms; QuIP's rho",
+                  .choices = {},
+                  .min = 0.1,
+                  .max = 100},
+                 {.name = "fit",
+                  .kind = ParamKind::kChoice,
+                  .fallback = "plain",
+                  .help = "half-quadratic: a float zero that minimizes the 0.7-norm of the error",
+                  .choices = {"plain", "half-quadratic"}}},
       .min_bits = 2,
       .max_bits = 8,
       .groups = true,
