@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "quant/method.h"
 #include "support/matrices.h"
+#include "support/parity_grid.h"
 #include "tensor/linalg.h"
 
 namespace twofold {
@@ -131,6 +132,271 @@ TEST(Ldlq, HasTheLossesOfTheClampingCounterexample) {
     EXPECT_NEAR(counterexample_loss(example, "ldlq", true), e.clamped, 0.006) << e.n;
     EXPECT_NEAR(counterexample_loss(example, "ldlq", false), e.free, 0.006) << e.n;
     EXPECT_NEAR(counterexample_loss(example, "nearest", true), e.nearest, 0.006) << e.n;
+  }
+}
+
+/// H = X^T X / tokens of correlated inputs; rank `rank` if that is less than `cols`.
+SecondMoment random_moment(int64_t cols, int64_t rank, std::string_view key) {
+  const std::vector<float> x = testing::normal_numbers(rank * cols, 1.0, key);
+  SecondMoment moment{.cols = cols, .tokens = rank, .h = {}, .mean_magnitude = {}};
+  moment.h.assign(static_cast<size_t>(cols * cols), 0.0);
+  for (int64_t t = 0; t < rank; ++t) {
+    const double strength = 1.0 / static_cast<double>(t + 1);
+    for (int64_t i = 0; i < cols; ++i) {
+      for (int64_t j = 0; j < cols; ++j) {
+        moment.h[static_cast<size_t>(i * cols + j)] +=
+            strength * x[static_cast<size_t>(t * cols + i)] * x[static_cast<size_t>(t * cols + j)];
+      }
+    }
+  }
+  return moment;
+}
+
+/// Lower Cholesky factor, row by row. @param a [n, n].
+std::vector<double> lower_factor(const std::vector<double>& a, size_t n) {
+  std::vector<double> l(n * n);
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t j = 0; j <= i; ++j) {
+      double sum = a[i * n + j];
+      for (size_t k = 0; k < j; ++k) sum -= l[i * n + k] * l[j * n + k];
+      l[i * n + j] = i == j ? std::sqrt(sum) : sum / l[j * n + j];
+    }
+  }
+  return l;
+}
+
+/// H^-1 from its Cholesky factor, column by column.
+std::vector<double> inverse_of(const std::vector<double>& h, size_t n) {
+  const std::vector<double> l = lower_factor(h, n);
+  std::vector<double> inverse(n * n);
+  for (size_t c = 0; c < n; ++c) {
+    std::vector<double> x(n);
+    for (size_t i = 0; i < n; ++i) {
+      x[i] = i == c ? 1 : 0;
+      for (size_t k = 0; k < i; ++k) x[i] -= l[i * n + k] * x[k];
+      x[i] /= l[i * n + i];
+    }
+    for (size_t i = n; i-- > 0;) {
+      for (size_t k = i + 1; k < n; ++k) x[i] -= l[k * n + i] * x[k];
+      x[i] /= l[i * n + i];
+    }
+    for (size_t i = 0; i < n; ++i) inverse[i * n + c] = x[i];
+  }
+  return inverse;
+}
+
+TEST(Ldlq, EqualsTheTextbookFormOfGptq) {
+  for (const int64_t n : {1, 7, 64, 131}) {
+    const int64_t rows = 70;
+    const size_t side = static_cast<size_t>(n);
+    std::vector<float> weight = testing::normal_numbers(rows * n, 3.0, "textbook");
+    for (float& w : weight) w += 7.5f;
+    const SecondMoment moment = random_moment(n, n + 5, "textbook inputs");
+    std::vector<double> h = moment.h;
+    double trace = 0;
+    for (size_t j = 0; j < side; ++j) trace += h[j * side + j];
+    for (size_t j = 0; j < side; ++j) h[j * side + j] += 0.01 * trace / static_cast<double>(n);
+    // H^-1 = L L^T; its upper factor T = L^T.
+    const std::vector<double> l = lower_factor(inverse_of(h, side), side);
+    std::vector<uint16_t> expected(weight.size());
+    for (size_t r = 0; r < static_cast<size_t>(rows); ++r) {
+      std::vector<double> w(weight.begin() + static_cast<int64_t>(r * side),
+                            weight.begin() + static_cast<int64_t>((r + 1) * side));
+      for (size_t k = 0; k < side; ++k) {
+        const double q =
+            std::clamp(std::nearbyint(static_cast<double>(static_cast<float>(w[k]))), 0.0, 15.0);
+        expected[r * side + k] = static_cast<uint16_t>(q);
+        const double error = (w[k] - q) / l[k * side + k];
+        for (size_t j = k; j < side; ++j) w[j] -= error * l[j * side + k];
+      }
+    }
+    IntegerGrid grid(rows, n, true);
+    EXPECT_EQ(codes_of("ldlq", {weight.data(), rows, n}, moment, 0.01, grid), expected) << n;
+  }
+}
+
+/// Weights of integers 0 to 15 and the loss of what `settings` make of them.
+double integer_loss(std::string_view rounding, const SecondMoment& moment,
+                    const std::map<std::string, std::string>& settings) {
+  const int64_t rows = 20, n = moment.cols;
+  std::vector<float> weight = testing::normal_numbers(rows * n, 4.0, "passes");
+  for (float& w : weight) w += 7.5f;
+  IntegerGrid grid(rows, n, true);
+  const std::vector<uint16_t> codes =
+      codes_of(rounding, {weight.data(), rows, n}, moment, 0.01, grid, settings);
+  std::vector<double> error(codes.size());
+  for (size_t i = 0; i < error.size(); ++i) error[i] = codes[i] - static_cast<double>(weight[i]);
+  const ConditionedMoment conditioned(moment, 0.01, "in");
+  SecondMoment damped = moment;
+  damped.h.assign(conditioned.h().data, conditioned.h().data + n * n);
+  return loss_of({error.data(), rows, n}, damped);
+}
+
+TEST(GreedyPasses, NeverRaiseTheLoss) {
+  const SecondMoment moment = random_moment(150, 40, "passes inputs");
+  for (const char* rounding : {"ldlq", "coordinate"}) {
+    for (const char* order : {"natural", "diagonal", "reversed"}) {
+      double last = integer_loss(rounding, moment, {{"order", order}, {"passes", "0"}});
+      const double first = last;
+      for (int passes = 1; passes <= 8; ++passes) {
+        const double loss =
+            integer_loss(rounding, moment, {{"order", order}, {"passes", std::to_string(passes)}});
+        EXPECT_LE(loss, last * (1 + 1e-12)) << rounding << order << passes;
+        last = loss;
+      }
+      EXPECT_LT(last, first) << rounding << order;
+    }
+  }
+}
+
+TEST(Ldlq, SingularMomentsNeedMoreDampingAndSaySo) {
+  const int64_t rows = 9, n = 37;
+  const std::vector<float> weight = testing::normal_numbers(rows * n, 0.02, "singular");
+  SecondMoment moment = random_moment(n, 2, "two inputs");
+  for (int64_t j = 0; j < n; ++j) {  // an input that was always 0
+    moment.h[static_cast<size_t>(5 * n + j)] = moment.h[static_cast<size_t>(j * n + 5)] = 0;
+  }
+  ThreadPool pool(1, false);
+  const auto solved = [&](const char* damping) {
+    return solve(choose_method({.method = "gptq", .params = {{"damping", damping}}}),
+                 {.weight = {weight.data(), rows, n}, .moment = &moment, .matrix_name = "w"},
+                 {.pool = pool});
+  };
+  EXPECT_TRUE(solved("0.01").notes.empty());
+  const Solution undamped = solved("0");
+  ASSERT_EQ(undamped.notes.size(), 1u);
+  EXPECT_NE(undamped.notes[0].find("singular at damping 0"), std::string::npos);
+  EXPECT_TRUE(std::isfinite(undamped.proxy_loss));
+}
+
+TEST(Ldlq, TakesAnyShape) {
+  for (const int64_t rows : {1, 67}) {
+    for (const int64_t cols : {1, 13, 33, 127, 200}) {
+      const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.02, "shape");
+      const SecondMoment moment = random_moment(cols, cols + 1, "shape inputs");
+      for (const int64_t group : {0, 32}) {  // the last group is shorter
+        for (const char* order : {"natural", "diagonal", "reversed"}) {
+          std::vector<uint16_t> first;
+          for (const int threads : {1, 2, 3}) {
+            ThreadPool pool(threads, false);
+            const Solution s =
+                solve(choose_method({.method = "gptq",
+                                     .bits = 3,
+                                     .group = group,
+                                     .params = {{"order", order}, {"passes", "1"}}}),
+                      {.weight = {weight.data(), rows, cols}, .moment = &moment}, {.pool = pool});
+            validate(s.q);
+            if (threads == 1) first = s.q.codes;
+            EXPECT_EQ(s.q.codes, first) << rows << " x " << cols << " " << order << group;
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Codes of a vector grid, and the loss of their values.
+std::pair<std::vector<uint16_t>, double> vector_codes(std::string_view rounding,
+                                                      testing::ParityGrid grid,
+                                                      const SecondMoment& moment,
+                                                      const char* order = "natural") {
+  const int64_t rows = 70, cols = moment.cols;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.5, "blocks");
+  const bool ordered = rounding == "ldlq";
+  std::map<std::string, std::string> settings;
+  if (ordered) settings["order"] = order;
+  std::vector<uint16_t> codes =
+      codes_of(rounding, {weight.data(), rows, cols}, moment, 0.01, grid, settings);
+  const QuantizedMatrix q = std::move(grid).finish(codes);
+  std::vector<float> value(codes.size());
+  dequantize(q, {value.data(), rows, cols});
+  std::vector<double> error(codes.size());
+  for (size_t i = 0; i < error.size(); ++i) error[i] = static_cast<double>(value[i]) - weight[i];
+  return {std::move(codes), loss_of({error.data(), rows, cols}, moment)};
+}
+
+TEST(BlockLdlq, EqualsColumnsIfBlocksAreIndependentInputs) {
+  // H with nothing between the columns of a block: its factor has diagonal blocks, so feedback
+  // inside a block, which only single columns have, is 0.
+  const int64_t cols = 64, rows = 70;
+  for (const int64_t width : {8, 16}) {
+    SecondMoment moment = random_moment(cols / width, 20, "between blocks");
+    const int64_t blocks = cols / width;
+    SecondMoment spread{.cols = cols, .tokens = 1, .h = {}, .mean_magnitude = {}};
+    spread.h.assign(static_cast<size_t>(cols * cols), 0.0);
+    for (int64_t i = 0; i < cols; ++i) {
+      for (int64_t j = i % width; j < cols; j += width) {
+        spread.h[static_cast<size_t>(i * cols + j)] =
+            moment.h[static_cast<size_t>(i / width * blocks + j / width)];
+      }
+    }
+    for (const char* order : {"natural", "reversed"}) {
+      const auto by_block =
+          vector_codes("ldlq", testing::ParityGrid(rows, cols, 0, width, false), spread, order);
+      const auto by_column =
+          vector_codes("ldlq", testing::ParityGrid(rows, cols, 0, 1, false), spread, order);
+      EXPECT_EQ(by_block.first, by_column.first) << width << order;
+    }
+  }
+}
+
+TEST(BlockLdlq, LosesLessThanNearest) {
+  const SecondMoment moment = random_moment(192, 300, "vector inputs");
+  for (const int64_t width : {8, 16}) {
+    for (const int64_t group : {0, 64}) {
+      const testing::ParityGrid grid(70, 192, group, width);
+      const double nearest = vector_codes("nearest", grid, moment).second;
+      for (const char* order : {"natural", "reversed"}) {
+        EXPECT_LT(vector_codes("ldlq", grid, moment, order).second, 0.8 * nearest)
+            << width << group << order;
+      }
+    }
+  }
+}
+
+TEST(BlockLdlq, RefusesWhatTakesColumnsApart) {
+  const SecondMoment moment = random_moment(16, 20, "refused inputs");
+  const std::vector<float> weight(16, 0.5f);
+  const auto refusal = [&](std::string_view rounding, const char* name, const char* value) {
+    testing::ParityGrid grid(1, 16, 0);
+    try {
+      codes_of(rounding, {weight.data(), 1, 16}, moment, 0.01, grid, {{name, value}});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refusal("ldlq", "order", "diagonal").find("--order diagonal"), std::string::npos);
+  EXPECT_NE(refusal("ldlq", "passes", "1").find("--passes"), std::string::npos);
+  EXPECT_NE(refusal("coordinate", "order", "natural").find("--passes"), std::string::npos);
+}
+
+TEST(Explore, IsNeverWorseThanTheFittedGrid) {
+  const int64_t rows = 40, cols = 160;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.02, "explore");
+  const SecondMoment moment = random_moment(cols, 400, "explore inputs");
+  ThreadPool pool(2, false);
+  for (const char* method : {"gptq", "gptq-pot"}) {
+    for (const std::map<std::string, std::string>& settings : {std::map<std::string, std::string>{},
+                                                               {{"order", "diagonal"}},
+                                                               {{"passes", "3"}},
+                                                               {{"scale-per", "tensor"}}}) {
+      for (const int64_t group : {0, 32}) {
+        if (group > 0 && settings.contains("scale-per")) continue;
+        const auto loss = [&](const char* explore) {
+          MethodRequest request{.method = method, .bits = 3, .group = group, .params = settings};
+          request.params["explore"] = explore;
+          request.params["damping"] = "0";  // what is judged is what is minimized
+          return solve(choose_method(request),
+                       {.weight = {weight.data(), rows, cols}, .moment = &moment}, {.pool = pool});
+        };
+        const Solution with = loss("loop"), without = loss("weights");
+        EXPECT_LE(with.proxy_loss, without.proxy_loss * (1 + 1e-6)) << method << group;
+        EXPECT_LT(without.explore_seconds, 1e-9);
+        EXPECT_GT(with.explore_seconds, 0);
+      }
+    }
   }
 }
 

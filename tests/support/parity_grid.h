@@ -1,5 +1,5 @@
-// A vector grid of width 8 for tests: integer multiples of a step whose coordinates have an even
-// sum in each block of 8 columns (the D8 lattice), shifted by 128 to make codes of 8 bits.
+// A vector grid for tests: integer multiples of a step whose coordinates have an even sum in each
+// block of `width` columns (the lattice D8 or D16), shifted by 128 to make codes of 8 bits.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,9 @@ namespace twofold::testing {
 
 class ParityGrid final : public FittedGrid {
  public:
-  static constexpr int64_t kWidth = 8;
-  ParityGrid(int64_t rows, int64_t cols, int64_t group) : group_(group) {
+  /// @param parity whether sums must be even; without, columns are rounded one by one.
+  ParityGrid(int64_t rows, int64_t cols, int64_t group, int64_t width = 8, bool parity = true)
+      : group_(group), width_(width), parity_(parity) {
     q_.rows = rows;
     q_.cols = cols;
     q_.scheme = {.kind = ValueKind::kAffine,
@@ -23,7 +24,7 @@ class ParityGrid final : public FittedGrid {
                  .zero = ZeroKind::kSymmetric};
     q_.scale.assign(static_cast<size_t>(q_.parameter_sets(q_.scheme.scale_sharing)), 0x1p-4f);
   }
-  int64_t width() const override { return kWidth; }
+  int64_t width() const override { return width_; }
   int64_t group() const override { return group_; }
   Scheme scheme() const override { return q_.scheme; }
   void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
@@ -44,11 +45,11 @@ class ParityGrid final : public FittedGrid {
   void round(int64_t /*col*/, int64_t /*row_begin*/, Matrix<const float> target,
              Matrix<uint16_t> codes, Matrix<float> value) const override {
     for (int64_t r = 0; r < target.rows; ++r) {
-      for (int64_t c = 0; c < target.cols; c += kWidth) {
+      for (int64_t c = 0; c < target.cols; c += width_) {
         int sum = 0;
         int64_t worst = 0;
-        float worst_error = -1, whole[kWidth];
-        for (int64_t i = 0; i < kWidth; ++i) {
+        float worst_error = -1, whole[16];
+        for (int64_t i = 0; i < width_; ++i) {
           const float x = target.at(r, c + i) / 0x1p-4f;
           whole[i] = std::nearbyint(x);
           sum += static_cast<int>(whole[i]);
@@ -57,10 +58,10 @@ class ParityGrid final : public FittedGrid {
             worst = i;
           }
         }
-        if (sum % 2 != 0) {
+        if (parity_ && sum % 2 != 0) {
           whole[worst] += target.at(r, c + worst) / 0x1p-4f > whole[worst] ? 1.0f : -1.0f;
         }
-        for (int64_t i = 0; i < kWidth; ++i) {
+        for (int64_t i = 0; i < width_; ++i) {
           codes.at(r, c + i) = static_cast<uint16_t>(whole[i] + 128);
           value.at(r, c + i) = whole[i] * 0x1p-4f;
         }
@@ -76,7 +77,8 @@ class ParityGrid final : public FittedGrid {
   const std::vector<std::pair<int64_t, int64_t>>& fitted() const { return fitted_; }
 
  private:
-  int64_t group_;
+  int64_t group_, width_;
+  bool parity_;
   QuantizedMatrix q_;
   std::vector<std::pair<int64_t, int64_t>> fitted_;  // (first column, columns) of each fit
 };
