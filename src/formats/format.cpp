@@ -38,7 +38,7 @@ class PackedRows final : public RowSource {
 
 std::span<const FormatFamily> all_format_families() {
   static const std::array kFamilies = {dense_family(), affine_family(), table_family(),
-                                       row_table_family()};
+                                       row_table_family(), plane_family()};
   return kFamilies;
 }
 
@@ -55,7 +55,8 @@ Format parse_format(std::string_view name) {
   }
   fail(ErrorCode::kInvalidArgument, "format",
        "expected f32, f16, bf16, or r16- with one of u, s, c, zf, t, rt, 2 to 8 bits, for t also w "
-       "or f, and nothing, -gN or -m (not for rt), e.g. r16-u4-g128; found '{}'",
+       "or f, or b with 1 to 4, and nothing, -gN or -m (not for rt, b), e.g. r16-u4-g128; found "
+       "'{}'",
        name);
 }
 

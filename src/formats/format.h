@@ -9,6 +9,8 @@
 //   suffixes: none = a scale per row, -gN = per group of N columns, -m = one for the matrix;
 //   a table of 16-bit levels ends in w ("r16-t5w"), of float levels in f ("r16-t6f").
 //   rt has int8 levels, scale and offset per row, or all three per group (-gN).
+//   r16-b3                    bit planes: the values of rt whose levels are sums of signs x
+//   integers
 #pragma once
 
 #include <cstdint>

@@ -9,5 +9,6 @@ const FormatFamily& dense_family();
 const FormatFamily& affine_family();
 const FormatFamily& table_family();
 const FormatFamily& row_table_family();
+const FormatFamily& plane_family();
 
 }  // namespace twofold

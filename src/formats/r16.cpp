@@ -19,6 +19,18 @@ uint32_t lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
   return lane;
 }
 
+/// `lane_of` for a line of planes.
+uint32_t plane_lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
+  uint32_t lane = 0;
+  for (int64_t k = 0; k < n; ++k) {
+    for (int p = 0; p < field.width; ++p) {
+      const uint32_t bit = static_cast<uint32_t>(codes[k]) >> (field.shift + p) & 1u;
+      lane |= bit << plane_bit(field, p, k);
+    }
+  }
+  return lane;
+}
+
 /// The code lines of one row's group. @param codes [cols].  @param lines of the group, at the row.
 void write_group(const R16Code& code, const uint16_t* codes, int64_t cols, std::byte* lines) {
   for (int64_t begin = 0; begin < cols; begin += code.step) {
@@ -27,7 +39,9 @@ void write_group(const R16Code& code, const uint16_t* codes, int64_t cols, std::
       std::byte* line = lines + field.first * kLineBytes;
       const int64_t end = std::min(cols, begin + code.step);
       for (int64_t c = begin; c < end; c += field.span) {
-        store(line, lane_of(field, codes + c, std::min(field.span, end - c)));
+        const int64_t n = std::min(field.span, end - c);
+        store(line,
+              code.planes ? plane_lane_of(field, codes + c, n) : lane_of(field, codes + c, n));
         line += kLineBytes;
       }
     }
@@ -79,7 +93,13 @@ void write_parameters(const QuantizedMatrix& q, const R16Layout& layout, int64_t
   for (int64_t set = 0; set < layout.table_sets; ++set) {
     const float* from =
         q.levels.data() + static_cast<int64_t>(parameter_at(layout.table_sets, row, set)) * levels;
-    std::byte* to = block + layout.tables_at + (set * kBlockRows + r) * levels * layout.level_bytes;
+    std::byte* to = block + layout.tables_at + (set * kBlockRows + r) * layout.table_bytes;
+    if (q.scheme.planes) {
+      for (int p = 0; p < q.scheme.bits; ++p) {
+        store(to + p, static_cast<int8_t>((from[int64_t{1} << p] - from[0]) / 2));
+      }
+      continue;
+    }
     for (int64_t i = 0; i < levels; ++i) {
       write_level(q.scheme.level_type, from[i], to + i * layout.level_bytes);
     }
@@ -100,10 +120,27 @@ void write_tail(const QuantizedMatrix& q, const R16Layout& layout, std::byte* ta
   }
 }
 
+/// The bits of one field of planes, in their places in the code.
+unsigned read_planes(const R16Code& code, const R16Field& field, const std::byte* lines,
+                     int64_t row, int64_t col) {
+  const int64_t in_step = col % code.step;
+  const int64_t line = col / code.step * code.step_lines + field.first + in_step / field.span;
+  const uint32_t lane = load<uint32_t>(lines + line * kLineBytes + row * 4);
+  unsigned bits = 0;
+  for (int p = 0; p < field.width; ++p) {
+    bits |= (lane >> plane_bit(field, p, in_step % field.span) & 1u) << (field.shift + p);
+  }
+  return bits;
+}
+
 unsigned read_code(const R16Layout& layout, const std::byte* lines, int64_t row, int64_t col) {
   unsigned code = 0;
   for (int i = 0; i < layout.code.fields; ++i) {
     const R16Field& field = layout.code.field[static_cast<size_t>(i)];
+    if (layout.code.planes) {
+      code |= read_planes(layout.code, field, lines, row, col);
+      continue;
+    }
     const R16Place place = r16_place(layout.code, field, row, col);
     const unsigned mask = (1u << field.width) - 1;
     code |= ((static_cast<unsigned>(lines[place.byte]) >> place.shift) & mask) << field.shift;
@@ -114,6 +151,20 @@ unsigned read_code(const R16Layout& layout, const std::byte* lines, int64_t row,
 void check_finite(float value, std::string_view where, std::string_view what, int64_t row) {
   if (!std::isfinite(value)) {
     fail(ErrorCode::kCorruptFile, where, "{} of row {} is {}, not finite", what, row, value);
+  }
+}
+
+/// Planes: integers that are not negative and sum to at most 127.
+void check_plane_integers(const std::byte* from, int bits, std::string_view where, int64_t row) {
+  int sum = 0;
+  for (int p = 0; p < bits; ++p) {
+    const int n = load<int8_t>(from + p);
+    sum += n;
+    if (n < 0 || sum > 127) {
+      fail(ErrorCode::kCorruptFile, where,
+           "planes of row {}: expected integers from 0 with a sum up to 127, found {} (sum {})",
+           row, n, sum);
+    }
   }
 }
 
@@ -177,11 +228,10 @@ QuantizedMatrix r16_unpack(const PackedMatrix& packed) {
   q.rows = packed.rows;
   q.cols = packed.cols;
   q.codes.resize(static_cast<size_t>(q.rows * q.cols));
-  const int bits = q.scheme.bits;
   const auto add_levels = [&](const std::byte* from) {
-    for (int64_t i = 0; i < int64_t{1} << bits; ++i) {
-      q.levels.push_back(load_level(from + i * layout.level_bytes, q.scheme.level_type));
-    }
+    const size_t begin = q.levels.size();
+    q.levels.resize(begin + (size_t{1} << q.scheme.bits));
+    load_table(q.scheme, from, q.levels.data() + begin);
   };
   for (int64_t row = 0; row < q.rows; ++row) {
     const std::byte* block = blob + row / kBlockRows * layout.block_bytes;
@@ -197,7 +247,7 @@ QuantizedMatrix r16_unpack(const PackedMatrix& packed) {
       if (q.scheme.has_offset) q.offset.push_back(load_f16(block, layout.offsets_at, set, r));
     }
     for (int64_t set = 0; set < layout.table_sets; ++set) {
-      add_levels(levels_of(layout, blob, block, bits, set, r));
+      add_levels(levels_of(layout, blob, block, set, r));
     }
   }
   if (layout.scale_sets == 0) {
@@ -205,7 +255,7 @@ QuantizedMatrix r16_unpack(const PackedMatrix& packed) {
     if (layout.zero_bytes != 0) q.zero.assign(1, tail.zero);
   }
   if (q.scheme.kind == ValueKind::kTable && layout.table_sets == 0) {
-    add_levels(levels_of(layout, blob, blob, bits, 0, 0));
+    add_levels(levels_of(layout, blob, blob, 0, 0));
   }
   return q;
 }
@@ -235,10 +285,10 @@ void r16_decode_row(const PackedMatrix& packed, int64_t row, float* out) {
       out[c] = scale * (static_cast<float>(code) - zero);
       continue;
     }
-    const std::byte* levels =
-        levels_of(layout, blob, block, scheme.bits, layout.table_sets > 1 ? g : 0, r);
-    const float level = load_level(levels + code * layout.level_bytes, scheme.level_type);
-    out[c] = scale * (level * power);
+    const std::byte* levels = levels_of(layout, blob, block, layout.table_sets > 1 ? g : 0, r);
+    float table[256];
+    load_table(scheme, levels, table);
+    out[c] = scale * (table[code] * power);
     if (scheme.has_offset) out[c] += load_f16(block, layout.offsets_at, set, r);
   }
 }
@@ -261,6 +311,15 @@ void r16_check(const PackedMatrix& packed, std::string_view where) {
       }
       if (packed.format.scheme.has_offset) {
         check_finite(load_f16(block, layout.offsets_at, set, r), where, "offset", row);
+      }
+    }
+  }
+  if (packed.format.scheme.planes) {
+    for (int64_t row = 0; row < packed.rows; ++row) {
+      const std::byte* block = blob + row / kBlockRows * layout.block_bytes;
+      for (int64_t set = 0; set < layout.table_sets; ++set) {
+        check_plane_integers(levels_of(layout, blob, block, set, row % kBlockRows),
+                             packed.format.scheme.bits, where, row);
       }
     }
   }

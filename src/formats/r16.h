@@ -22,8 +22,8 @@ void r16_check(const PackedMatrix& packed, std::string_view where);
 
 /// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
 struct R16Name {
-  std::string kind;          // "u", "s", "c", "zf", "t", "rt"
-  int bits = 0;              // 2 to 8
+  std::string kind;          // "u", "s", "c", "zf", "t", "rt", "b"
+  int bits = 0;              // 2 to 8; from 1 for "b"
   std::string level_suffix;  // "", "w", "f"
   Sharing sharing = Sharing::kRow;
   int64_t group = 0;

@@ -2,6 +2,7 @@
 // shifting and masking lanes gives four neighbouring codes at once as the bytes of a word; those
 // are then widened to floats. Columns are done in segments that stay in the first-level cache.
 #include <cmath>
+#include <cstring>
 
 #include "formats/r16.h"
 #include "formats/r16_bytes.h"
@@ -51,9 +52,41 @@ void expand_width(const R16Field& field, const std::byte* lines, const R16Code& 
   }
 }
 
+/// Bit i of the low half of a byte as byte i.
+uint32_t spread_bits(uint32_t nibble) { return ((nibble & 15u) * 0x00204081u) & 0x01010101u; }
+
+/// `expand_field` for a pair of planes or a single one; ORs into `words`, which start as 0.
+void expand_planes(const R16Field& field, const std::byte* lines, const R16Code& code,
+                   int64_t steps, uint32_t* words) {
+  const int64_t count = code.step / field.span;
+  for (int64_t s = 0; s < steps; ++s) {
+    for (int64_t l = 0; l < count; ++l) {
+      const uint32_t lane =
+          load<uint32_t>(lines + (s * code.step_lines + field.first + l) * kLineBytes);
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t low = spread_bits(lane >> (8 * j)), high = spread_bits(lane >> (8 * j + 4));
+        if (field.width == 2) {
+          words[j] |= (low | high << 1) << field.shift;
+        } else {
+          words[j] |= low << field.shift;
+          words[j + 4] |= high << field.shift;
+        }
+      }
+      words += field.span / 4;
+    }
+  }
+}
+
 /// The codes of one row for `steps` steps, one byte each.
 /// @param lines line of the first step, moved to the row's lane.
 void expand_codes(const R16Code& code, const std::byte* lines, int64_t steps, uint32_t* words) {
+  if (code.planes) {
+    std::memset(words, 0, static_cast<size_t>(steps * code.step));
+    for (int i = 0; i < code.fields; ++i) {
+      expand_planes(code.field[static_cast<size_t>(i)], lines, code, steps, words);
+    }
+    return;
+  }
   expand_width<true>(code.field[0], lines, code, steps, words);
   for (int i = 1; i < code.fields; ++i) {
     expand_width<false>(code.field[static_cast<size_t>(i)], lines, code, steps, words);
@@ -81,7 +114,7 @@ class Decoder {
       tail_.zero = fixed_zero(scheme_.zero, scheme_.bits);
     }
     if (scheme_.kind == ValueKind::kTable && layout_.table_sets == 0) {
-      load_levels(levels_of(layout_, blob_, blob_, scheme_.bits, 0, 0));
+      load_levels(levels_of(layout_, blob_, blob_, 0, 0));
     }
   }
 
@@ -109,9 +142,8 @@ class Decoder {
 
  private:
   void load_levels(const std::byte* from) {
-    for (int64_t i = 0; i < int64_t{1} << scheme_.bits; ++i) {
-      levels_[i] = load_level(from + i * layout_.level_bytes, scheme_.level_type) * power_;
-    }
+    load_table(scheme_, from, levels_);
+    for (int64_t i = 0; i < int64_t{1} << scheme_.bits; ++i) levels_[i] *= power_;
   }
 
   void write_values(const std::byte* block, int64_t g, int64_t r, const uint8_t* codes, int64_t n,
@@ -126,8 +158,7 @@ class Decoder {
       return;
     }
     if (layout_.table_sets != 0) {
-      load_levels(
-          levels_of(layout_, blob_, block, scheme_.bits, layout_.table_sets > 1 ? g : 0, r));
+      load_levels(levels_of(layout_, blob_, block, layout_.table_sets > 1 ? g : 0, r));
     }
     alignas(64) float values[256];
     const int64_t count = int64_t{1} << scheme_.bits;

@@ -39,12 +39,16 @@ int64_t code_bytes(const R16Code& code, int64_t cols) {
 
 }  // namespace
 
-R16Code r16_code(int bits) {
-  TWOFOLD_ASSERT(bits >= 2 && bits <= 8);
+R16Code r16_code(int bits, bool planes) {
+  TWOFOLD_ASSERT(planes ? bits >= 1 && bits <= 4 : bits >= 2 && bits <= 8);
   R16Code code;
+  code.planes = planes;
   int shift = 0;
-  for (int width : {8, 4, 2, 1}) {
-    if ((bits & width) == 0) continue;
+  for (int width : {8, 4, 2, 2, 1}) {
+    // Planes come in pairs as long as two are left; other codes have each power of two once.
+    const bool part =
+        planes ? width <= 2 && bits - shift >= width : (bits & width) != 0 && (shift & width) == 0;
+    if (!part) continue;
     code.field[static_cast<size_t>(code.fields++)] = {
         .width = width, .shift = shift, .span = 32 / width, .first = 0};
     shift += width;
@@ -63,7 +67,7 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
     fail(ErrorCode::kCorruptFile, where, "expected a matrix, found shape [{}, {}]", rows, cols);
   }
   R16Layout out;
-  out.code = r16_code(scheme.bits);
+  out.code = r16_code(scheme.bits, scheme.planes);
   out.rows = rows;
   out.cols = cols;
   out.group = scheme.group > 0 ? std::min(scheme.group, cols) : cols;
@@ -77,7 +81,7 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   if (affine && scheme.zero == ZeroKind::kFloat) out.zero_bytes = 2;
   out.level_bytes = affine ? 0 : bytes_of(scheme.level_type);
   const int64_t offset_bytes = !affine && scheme.has_offset ? 2 : 0;
-  const int64_t table_bytes = out.level_bytes << scheme.bits;
+  out.table_bytes = scheme.planes ? scheme.bits : out.level_bytes << scheme.bits;
 
   const auto add = [&](int64_t a, int64_t b) { return checked_add(a, b, where); };
   const auto mul = [&](int64_t a, int64_t b) { return checked_mul(a, b, where); };
@@ -87,13 +91,13 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   out.zeros_at = add(out.scales_at, mul(scales, 2));
   out.offsets_at = add(out.zeros_at, mul(scales, out.zero_bytes));
   out.tables_at = add(out.offsets_at, mul(scales, offset_bytes));
-  const int64_t tables = mul(mul(out.table_sets, kBlockRows), table_bytes);
+  const int64_t tables = mul(mul(out.table_sets, kBlockRows), out.table_bytes);
   out.block_bytes = round_up(add(add(out.tables_at, tables), kLineBytes), kLineBytes) - kLineBytes;
   out.blocks = ceil_div(rows, kBlockRows);
   out.tail_at = mul(out.blocks, out.block_bytes);
   if (!affine || scheme.scale_sharing == Sharing::kMatrix) {
     const bool levels = !affine && scheme.table_sharing == Sharing::kMatrix;
-    out.tail_bytes = round_up(kTailHeaderBytes + (levels ? table_bytes : 0), kLineBytes);
+    out.tail_bytes = round_up(kTailHeaderBytes + (levels ? out.table_bytes : 0), kLineBytes);
   }
   out.total_bytes = add(out.tail_at, out.tail_bytes);
   return out;

@@ -19,7 +19,7 @@ constexpr int64_t kTailHeaderBytes = 16;
 
 /// Some bits of each code, on lines of their own.
 struct R16Field {
-  int width;      // 8, 4, 2 or 1 bits
+  int width;      // 8, 4, 2 or 1 bits; of planes 2 (a pair) or 1
   int shift;      // of the field's bits in the code
   int64_t span;   // columns of a line: 32 / width
   int64_t first;  // first line within a step
@@ -32,8 +32,10 @@ struct R16Code {
   int fields = 0;
   int64_t step = 0;
   int64_t step_lines = 0;
+  bool planes = false;  // nibbles of bits of one plane
 };
-R16Code r16_code(int bits);
+/// @param planes 1 to 4 bits, in pairs of planes and a single one; else 2 to 8 bits.
+R16Code r16_code(int bits, bool planes);
 
 /// Offsets in bytes for one format and shape; those inside a block count from its start.
 struct R16Layout {
@@ -47,6 +49,7 @@ struct R16Layout {
   int64_t scales_at = 0, zeros_at = 0, offsets_at = 0, tables_at = 0;
   int64_t zero_bytes = 0;   // of one stored zero in a block: 0, 1 or 2
   int64_t level_bytes = 0;  // of one level
+  int64_t table_bytes = 0;  // of one table: its levels, or the integers of its planes
   int64_t block_bytes = 0, blocks = 0;
   int64_t tail_at = 0, tail_bytes = 0, total_bytes = 0;
 

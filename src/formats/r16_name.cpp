@@ -26,6 +26,9 @@ std::string take_letters(std::string_view& text) {
   return letters;
 }
 
+/// A single plane is a code of its own; other codes of one bit have no format.
+int least_bits(std::string_view kind) { return kind == "b" ? 1 : 2; }
+
 }  // namespace
 
 std::optional<R16Name> parse_r16_name(std::string_view name) {
@@ -35,7 +38,7 @@ std::optional<R16Name> parse_r16_name(std::string_view name) {
   R16Name out;
   out.kind = take_letters(name);
   const int64_t bits = take_number(name);
-  if (bits < 2 || bits > 8) return std::nullopt;
+  if (bits < least_bits(out.kind) || bits > 8) return std::nullopt;
   out.bits = static_cast<int>(bits);
   out.level_suffix = take_letters(name);
   if (name.empty()) return out;
@@ -53,7 +56,7 @@ std::optional<R16Name> parse_r16_name(std::string_view name) {
 
 std::string r16_name(std::string_view kind, int bits, std::string_view level_suffix,
                      Sharing sharing, int64_t group) {
-  if (bits < 2 || bits > 8 || group > kLargestGroup) return {};
+  if (bits < least_bits(kind) || bits > 8 || group > kLargestGroup) return {};
   std::string name = fmt::format("r16-{}{}{}", kind, bits, level_suffix);
   switch (sharing) {
     case Sharing::kMatrix:

@@ -1,5 +1,5 @@
 // r16-t4: one table of levels for the matrix. r16-rt3: int8 levels, scale and offset per row or
-// group.
+// group. r16-b3: the same values as bit planes.
 #include <array>
 
 #include "formats/members.h"
@@ -75,7 +75,7 @@ bool parse_row_table(std::string_view name, Format& format) {
 std::string row_table_name(const Scheme& scheme) {
   if (scheme.kind != ValueKind::kTable || scheme.table_sharing != scheme.scale_sharing ||
       scheme.table_sharing == Sharing::kMatrix || scheme.level_type != LevelType::kInt8 ||
-      !scheme.has_offset) {
+      !scheme.has_offset || scheme.planes) {
     return {};
   }
   return r16_name("rt", scheme.bits, "", scheme.scale_sharing, scheme.group);
@@ -86,6 +86,40 @@ std::vector<std::string> row_table_examples() {
   for (int bits = 2; bits <= 8; ++bits) {
     names.push_back(r16_name("rt", bits, "", Sharing::kRow, 0));
     names.push_back(r16_name("rt", bits, "", Sharing::kGroup, 32));
+  }
+  return names;
+}
+
+bool parse_planes(std::string_view name, Format& format) {
+  const auto parts = parse_r16_name(name);
+  if (!parts || parts->kind != "b" || !parts->level_suffix.empty() || parts->bits > 4 ||
+      parts->sharing == Sharing::kMatrix) {
+    return false;
+  }
+  format.scheme = {.kind = ValueKind::kTable,
+                   .bits = parts->bits,
+                   .scale_sharing = parts->sharing,
+                   .group = parts->group,
+                   .table_sharing = parts->sharing,
+                   .level_type = LevelType::kInt8,
+                   .has_offset = true,
+                   .planes = true};
+  return true;
+}
+
+std::string planes_name(const Scheme& scheme) {
+  if (!scheme.planes || scheme.bits > 4 || scheme.table_sharing != scheme.scale_sharing ||
+      scheme.table_sharing == Sharing::kMatrix || !scheme.has_offset) {
+    return {};
+  }
+  return r16_name("b", scheme.bits, "", scheme.scale_sharing, scheme.group);
+}
+
+std::vector<std::string> planes_examples() {
+  std::vector<std::string> names;
+  for (int bits = 1; bits <= 4; ++bits) {
+    names.push_back(r16_name("b", bits, "", Sharing::kRow, 0));
+    names.push_back(r16_name("b", bits, "", Sharing::kGroup, 32));
   }
   return names;
 }
@@ -122,6 +156,23 @@ const FormatFamily& row_table_family() {
       .decode_rows = r16_decode_rows,
       .check = r16_check,
       .example_names = row_table_examples};
+  return kFamily;
+}
+
+const FormatFamily& plane_family() {
+  static const FormatFamily kFamily = {
+      .name = "planes",
+      .help = "scale x sum of signs times integers + offset, 1 to 4 bit planes",
+      .dense = false,
+      .parse = parse_planes,
+      .name_for = planes_name,
+      .packed_bytes = r16_packed_bytes,
+      .pack = r16_pack,
+      .unpack = r16_unpack,
+      .decode_row = r16_decode_row,
+      .decode_rows = r16_decode_rows,
+      .check = r16_check,
+      .example_names = planes_examples};
   return kFamily;
 }
 

@@ -55,6 +55,29 @@ void check_scheme(const Scheme& scheme) {
   }
 }
 
+/// Levels of planes: each the sum of its signs times the integers that the table implies.
+void check_planes(const QuantizedMatrix& q) {
+  const size_t count = size_t{1} << q.scheme.bits;
+  if (q.scheme.bits > 4 || q.scheme.level_type != LevelType::kInt8 ||
+      q.scheme.kind != ValueKind::kTable) {
+    fail(ErrorCode::kInternal, kWhere, "planes need a table of int8 levels and at most 4 bits");
+  }
+  for (size_t table = 0; table < q.levels.size(); table += count) {
+    const float* levels = q.levels.data() + table;
+    for (size_t code = 0; code < count; ++code) {
+      float sum = 0;
+      for (size_t p = 0; p < static_cast<size_t>(q.scheme.bits); ++p) {
+        const float n = (levels[size_t{1} << p] - levels[0]) / 2;
+        sum += n < 0 || n != std::nearbyint(n) ? NAN : (code >> p & 1u) != 0 ? n : -n;
+      }
+      if (sum != levels[code] || sum > 127) {
+        fail(ErrorCode::kInternal, kWhere, "level {} of a table is {}: no sum of its planes", code,
+             levels[code]);
+      }
+    }
+  }
+}
+
 void check_parameters(const QuantizedMatrix& q) {
   const Scheme& scheme = q.scheme;
   const int64_t sets = q.parameter_sets(scheme.scale_sharing);
@@ -79,6 +102,7 @@ void check_parameters(const QuantizedMatrix& q) {
   check_binary16("offset", q.offset);
   check_count("levels", q.levels.size(),
               affine ? 0 : q.parameter_sets(scheme.table_sharing) << scheme.bits);
+  if (scheme.planes) check_planes(q);
   for (float level : q.levels) {
     if (!storable(scheme.level_type, level)) {
       fail(ErrorCode::kInternal, kWhere, "level {} does not fit its type", level);

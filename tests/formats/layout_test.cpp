@@ -74,6 +74,41 @@ TEST(R16Layout, SharedTableIsInTheTail) {
   EXPECT_EQ(static_cast<float>(level), q.levels[5]);
 }
 
+TEST(R16Layout, PlanesLieInNibbles) {
+  QuantizedMatrix q = testing::random_quantized(parse_format("r16-b3").scheme, 16, 32, "planes");
+  const PackedMatrix packed = pack(q);
+  const std::byte* blob = packed.bytes.view.bytes.data();
+  for (int64_t row = 0; row < 16; ++row) {
+    for (int64_t col = 0; col < 32; ++col) {
+      const unsigned code = q.codes[static_cast<size_t>(row * 32 + col)];
+      const auto bit = [&](int64_t line, int64_t place) {
+        return static_cast<unsigned>(blob[line * 64 + row * 4 + col % 16 / 4]) >> place & 1u;
+      };
+      EXPECT_EQ(bit(col / 16, col % 4), code & 1u);
+      EXPECT_EQ(bit(col / 16, 4 + col % 4), code >> 1 & 1u);
+      EXPECT_EQ(bit(2, col / 16 * 4 + col % 4), code >> 2 & 1u);
+    }
+    for (size_t p = 0; p < 3; ++p) {
+      const auto n = static_cast<float>(blob[3 * 64 + 64 + row * 3 + static_cast<int64_t>(p)]);
+      EXPECT_EQ(2 * n, q.levels[static_cast<size_t>(row * 8) + (size_t{1} << p)] -
+                           q.levels[static_cast<size_t>(row * 8)]);
+    }
+  }
+}
+
+TEST(R16Check, RefusesIntegersOfPlanesThatNoTableHolds) {
+  PackedMatrix packed =
+      pack(testing::random_quantized(parse_format("r16-b2").scheme, 1, 16, "integers"));
+  for (const auto& [first, second] : {std::pair{-1, 3}, {64, 64}, {127, 1}, {3, -128}}) {
+    std::vector<std::byte> bytes(packed.bytes.view.bytes.begin(), packed.bytes.view.bytes.end());
+    bytes[64 + 64] = static_cast<std::byte>(first);
+    bytes[64 + 65] = static_cast<std::byte>(second);
+    Tensor tensor = packed.bytes;
+    tensor.view.bytes = bytes;
+    EXPECT_THROW(open_packed(packed.format, 1, 16, tensor, "w"), Error) << first;
+  }
+}
+
 TEST(R16Layout, CountsEveryByte) {
   QuantizedMatrix q = testing::random_quantized(parse_format("r16-u4-g128").scheme, 64, 512, "b");
   // 4 bits, and (16 + 8) / 128 for scale and zero; 4 groups x 16 x 3 bytes fill lines exactly.

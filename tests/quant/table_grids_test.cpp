@@ -12,7 +12,7 @@
 #include "quant/grids/gaussian_levels.h"
 #include "quant/grids/kmeans.h"
 #include "quant/grids/two_step_search.h"
-#include "quant/round_half_even.h"
+#include "quant/planes.h"
 #include "support/matrices.h"
 
 namespace twofold {
@@ -176,6 +176,38 @@ TEST(TableGrids, PlanesAndTablesHoldTheSameValues) {
       EXPECT_FALSE(table.q.scheme.planes);
     }
   }
+}
+
+TEST(Planes, ConvertToTablesAndBackWithoutLoss) {
+  const int64_t rows = 16, cols = 100;
+  const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "convert");
+  for (const char* name : {"binary", "two-step"}) {
+    for (int bits = 2; bits <= 4; ++bits) {
+      for (int64_t group : {0, 32}) {
+        const QuantizedMatrix planes =
+            round_nearest(make_grid(name, bits, rows, cols, {{"storage", "planes"}}, group),
+                          {w.data(), rows, cols}, {})
+                .q;
+        const QuantizedMatrix table = planes_to_table(planes);
+        const QuantizedMatrix back = table_to_planes(table);
+        validate(table);
+        validate(back);
+        const auto values = [](const QuantizedMatrix& q) {
+          std::vector<float> out(q.codes.size());
+          dequantize(q, {out.data(), q.rows, q.cols});
+          return out;
+        };
+        EXPECT_FALSE(table.scheme.planes);
+        EXPECT_TRUE(back.scheme.planes);
+        EXPECT_EQ(values(table), values(planes));
+        EXPECT_EQ(values(back), values(planes));
+      }
+    }
+  }
+  QuantizedMatrix free =
+      round_nearest(make_grid("levels", 3, rows, cols), {w.data(), rows, cols}, {}).q;
+  EXPECT_THROW(table_to_planes(free), Error);
+  EXPECT_THROW(planes_to_table(free), Error);
 }
 
 TEST(ClampToRange, LimitsWeightsToTheLeastAndLargestValue) {

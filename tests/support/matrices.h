@@ -47,6 +47,20 @@ inline QuantizedMatrix random_quantized(const Scheme& scheme, int64_t rows, int6
   }
   q.scheme.level_exponent = static_cast<int>(rng.below(41)) - 20;
   if (scheme.has_offset) fill(q.offset, sets, half);
+  if (scheme.planes) {
+    const size_t count = size_t{1} << scheme.bits;
+    for (int64_t set = 0; set < q.parameter_sets(scheme.table_sharing); ++set) {
+      int n[4] = {}, rest = 128;
+      for (int p = 0; p < scheme.bits; ++p)
+        rest -= n[p] = static_cast<int>(rng.below(static_cast<uint32_t>(rest)));
+      for (size_t code = 0; code < count; ++code) {
+        int sum = 0;
+        for (int p = 0; p < scheme.bits; ++p) sum += (code >> p & 1u) != 0 ? n[p] : -n[p];
+        q.levels.push_back(static_cast<float>(sum));
+      }
+    }
+    return q;
+  }
   fill(q.levels, q.parameter_sets(scheme.table_sharing) << scheme.bits, [&]() -> float {
     switch (scheme.level_type) {
       case LevelType::kInt8:
