@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "quant/grids/sorted_row.h"
@@ -26,6 +27,16 @@ namespace {
 
 constexpr size_t kLanes = kSearchRows;
 using Lanes = std::array<float, kLanes>;
+
+// Four lanes at once, as the vector types of GCC and Clang: any machine has an equivalent.
+typedef float Four __attribute__((vector_size(16)));
+typedef int32_t FourInts __attribute__((vector_size(16)));
+
+Four four(const Lanes& lanes, size_t part) {
+  Four out;
+  std::memcpy(&out, lanes.data() + 4 * part, sizeof(out));
+  return out;
+}
 
 /// Calls visit(d) for each d_1 >= ... >= d_b >= 1 with sum <= N, d_1 ascending first.
 template <class Visit>
@@ -175,26 +186,22 @@ class Search {
   /// The first codebook of least loss in each lane.
   template <size_t kElements>
   void choose() {
-    Lanes best;
-    best.fill(std::numeric_limits<float>::infinity());
-    std::array<int32_t, kLanes> index = {};
-    const Lanes* pairs = pairs_.data();
-    const Lanes* tops = tops_.data();
+    constexpr size_t kParts = kLanes / 4;
+    std::array<Four, kParts> best;
+    std::array<FourInts, kParts> index = {};
+    for (Four& part : best) part = Four{} + std::numeric_limits<float>::infinity();
     const int32_t count = static_cast<int32_t>(list_.size());
     const uint16_t* places = list_.places(0);
     for (int32_t i = 0; i < count; ++i, places += kElements) {
-      Lanes sum = tops[places[kElements - 1]];
-      for (size_t j = 0; j + 1 < kElements; ++j) {
-        const Lanes& cost = pairs[places[j]];
-        for (size_t lane = 0; lane < kLanes; ++lane) sum[lane] += cost[lane];
-      }
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const bool less = sum[lane] < best[lane];
-        best[lane] = less ? sum[lane] : best[lane];
-        index[lane] = less ? i : index[lane];
+      for (size_t part = 0; part < kParts; ++part) {
+        Four sum = four(tops_[places[kElements - 1]], part);
+        for (size_t j = 0; j + 1 < kElements; ++j) sum += four(pairs_[places[j]], part);
+        const FourInts less = sum < best[part];
+        best[part] = less ? sum : best[part];
+        index[part] = less ? FourInts{} + i : index[part];
       }
     }
-    choice = index;
+    std::memcpy(choice.data(), index.data(), sizeof(choice));
   }
 
   double exact_loss(size_t lane, double k, size_t i) const {
