@@ -330,7 +330,7 @@ TEST(UniformGrid, ClipSearchFindsTheLeastWeightedError) {
   }
 }
 
-/// HQQ's iteration as its authors write it, on one group in float64.
+/// The fitted zero leaves less mean error than the plain one.
 TEST(UniformGrid, HalfQuadraticFitLowersTheRobustError) {
   const int64_t rows = 32, cols = 128;
   std::vector<float> weight = testing::normal_numbers(rows * cols, 0.02, "hqq");

@@ -10,7 +10,8 @@ namespace twofold {
 /// The 2^bits levels, symmetric, increasing; bits 2 to 6. Made once, then shared.
 const std::vector<double>& gaussian_levels(int bits);
 
-/// How they are stored: int8 holds up to 4 bits to 0.7 % of the least level, more need int16.
+/// How they are stored: int8 is off by at most 1/254 of the largest level, which
+/// up to 4 bits is small beside the distance of levels; more bits need int16.
 constexpr LevelType gaussian_level_type(int bits) {
   return bits <= 4 ? LevelType::kInt8 : LevelType::kInt16;
 }

@@ -17,7 +17,7 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kManyCodebooks = 20000;       // above: pruned, coarse-to-fine
+constexpr int64_t kManyCodebooks = 20000;       // above: pruned
 constexpr int64_t kTooManyCodebooks = 2000000;  // refused
 
 /// What the second step does with the integers of the first.

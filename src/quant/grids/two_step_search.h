@@ -64,8 +64,7 @@ constexpr int kSearchRows = 8;
 /// factor is chosen in float32, factors are compared in float64.
 /// @param weight     [rows, n], rows <= kSearchRows.
 /// @param importance [n], not negative, or empty for 1 each.
-/// @param factors    in the order of trial; a pruned list tries every third, then the neighbours
-///                   of the best.
+/// @param factors    in the order of trial.
 void search_two_step(const CodebookList& list, Matrix<const float> weight,
                      std::span<const float> importance, std::span<const double> factors,
                      std::span<TwoStepFit> fits);
