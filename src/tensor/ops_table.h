@@ -39,8 +39,8 @@ struct Ops {
   /// KL(P || Q) = sum of exp(lp[i]) (lp[i] - lq[i]) for log-probabilities lp, lq, summed in double;
   /// entries with exp(lp[i]) = 0 count as 0.
   double (*kl_divergence)(const float* lp, const float* lq, int64_t n);
-  /// Each block of x is multiplied by the Hadamard matrix of its side, entries 1 and -1 in Sylvester
-  /// order, in place. `block` is a power of two that divides n.
+  /// Each block of x is multiplied by the Hadamard matrix of its side, entries 1 and -1 in
+  /// Sylvester order, in place. `block` is a power of two that divides n.
   void (*hadamard)(float* x, int64_t n, int64_t block);
   /// Widening and narrowing of stored numbers, bit for bit as base/float16.h does it.
   void (*f16_to_f32)(const uint16_t* x, float* y, int64_t n);
