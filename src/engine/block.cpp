@@ -56,11 +56,23 @@ bool show(const InputGroup& group, Matrix<const float> x, const InputObserver& o
   return !stop_at.empty() && group.input == stop_at;
 }
 
+/// The change of basis of the input is computed once for neighbours that share it.
 void apply(const InputGroup& group, Matrix<const float> x, Matrix<float> y, const Context& ctx) {
+  AlignedBuffer<float> in_basis;
+  const Linear* made_by = nullptr;
   int64_t column = 0;
   for (const auto& linear : group.linears) {
-    linear->apply(x, {y.data + column, y.rows, linear->rows(), y.stride}, ctx);
+    const Matrix<float> out(y.data + column, y.rows, linear->rows(), y.stride);
     column += linear->rows();
+    if (linear->in_model_basis()) {
+      linear->apply(x, out, ctx);
+      continue;
+    }
+    if (made_by == nullptr || !linear->shares_input(*made_by)) {
+      in_basis = linear->input_in_basis(x, ctx);
+      made_by = linear.get();
+    }
+    linear->apply_in_basis({in_basis.data(), x.rows, x.cols}, out, ctx);
   }
 }
 

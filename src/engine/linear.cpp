@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/aligned_buffer.h"
+#include "base/checked_math.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
 #include "transform/transform_json.h"
@@ -24,9 +25,39 @@ PackedMatrix packed_of(const ModelFiles& files, const Slot& slot) {
                      where);
 }
 
+TransformSpec transform_of(const ModelFiles& files, const Slot& slot) {
+  TransformSpec spec =
+      transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name))
+          .spec;
+  if (slot.input_scale != nullptr) {
+    spec.input_scale.resize(static_cast<size_t>(slot.input_scale->elements()));
+    slot.input_scale->decode(0, slot.input_scale->elements(), spec.input_scale.data());
+  }
+  return spec;
+}
+
 /// The matrix as a kernel or the panel path multiplies it, in the stored basis.
 std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<PackedMatrix>& packed) {
   return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
+}
+
+/// Rows that a transform is given at once.
+constexpr int64_t kRowBlock = 32;
+
+/// Calls body(begin, end) over blocks of rows; one block runs on the calling thread.
+template <class Body>
+void for_row_blocks(int64_t rows, const Context& ctx, const Body& body) {
+  if (rows <= kRowBlock) {
+    body(int64_t{0}, rows);
+    return;
+  }
+  ctx.pool.run(ceil_div(rows, kRowBlock), [&](int64_t item, int) {
+    body(item * kRowBlock, std::min(rows, (item + 1) * kRowBlock));
+  });
+}
+
+Matrix<float> rows_of(Matrix<float> x, int64_t begin, int64_t end) {
+  return {x.data + begin * x.stride, end - begin, x.cols, x.stride};
 }
 
 }  // namespace
@@ -36,9 +67,7 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   source_ = source_of(slot, packed_);
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) {
-    bind_transform(
-        transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name))
-            .spec);
+    bind_transform(transform_of(files, slot));
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
@@ -52,6 +81,7 @@ Linear::Linear(PackedMatrix packed, const TransformSpec& transform, const Slot* 
 }
 
 void Linear::bind_transform(const TransformSpec& spec) {
+  spec_ = spec;
   transform_ = prepare_transform(spec, rows(), cols());
   if (transform_->identity()) transform_ = nullptr;
 }
@@ -78,20 +108,41 @@ void Linear::multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx
 
 void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
   if (transform_ == nullptr) {
-    multiply(x, y, ctx);
-  } else {
-    AlignedBuffer<float> copy(static_cast<size_t>(x.rows * x.cols));
-    Matrix<float> transformed(copy.data(), x.rows, x.cols);
-    for (int64_t r = 0; r < x.rows; ++r) {
-      std::memcpy(transformed.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
-    }
-    transform_->apply_input(transformed, ctx.isa);
-    multiply(transformed, y, ctx);
-    transform_->undo_output(y, ctx.isa);
+    apply_in_basis(x, y, ctx);
+    return;
   }
-  if (bias_.empty()) return;
+  const AlignedBuffer<float> in_basis = input_in_basis(x, ctx);
+  apply_in_basis({in_basis.data(), x.rows, x.cols}, y, ctx);
+}
+
+AlignedBuffer<float> Linear::input_in_basis(Matrix<const float> x, const Context& ctx) const {
+  AlignedBuffer<float> buffer(static_cast<size_t>(x.rows * x.cols));
+  const Matrix<float> in_basis(buffer.data(), x.rows, x.cols);
+  for_row_blocks(x.rows, ctx, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      std::memcpy(in_basis.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
+    }
+    if (transform_ != nullptr) transform_->apply_input(rows_of(in_basis, begin, end), ctx.isa);
+  });
+  return buffer;
+}
+
+void Linear::apply_in_basis(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
+  multiply(x, y, ctx);
+  if (transform_ == nullptr && bias_.empty()) return;
   const Ops& op = ops(ctx.isa);
-  for (int64_t r = 0; r < y.rows; ++r) op.add(bias_.data(), y.row(r).data(), y.cols);
+  for_row_blocks(y.rows, ctx, [&](int64_t begin, int64_t end) {
+    if (transform_ != nullptr) transform_->undo_output(rows_of(y, begin, end), ctx.isa);
+    if (bias_.empty()) return;
+    for (int64_t r = begin; r < end; ++r) op.add(bias_.data(), y.row(r).data(), y.cols);
+  });
+}
+
+bool Linear::shares_input(const Linear& other) const {
+  TransformSpec mine = spec_;
+  mine.output_seed = other.spec_.output_seed;
+  mine.output_checksum = other.spec_.output_checksum;
+  return mine == other.spec_;
 }
 
 void Linear::row(int64_t index, float* out) const { source_->decode_rows(index, 1, out, cols()); }

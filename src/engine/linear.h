@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/context.h"
 #include "formats/format.h"
 #include "kernels/select.h"
@@ -30,6 +31,12 @@ class Linear {
 
   /// y = W x + bias: x [m, cols], y [m, rows].
   void apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
+  /// x [m, cols] in the stored basis, for `apply_in_basis` of all linears that share the input.
+  AlignedBuffer<float> input_in_basis(Matrix<const float> x, const Context& ctx) const;
+  /// `apply` for an input that is in the stored basis already.
+  void apply_in_basis(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
+  /// True if `input_in_basis` of both gives the same numbers.
+  bool shares_input(const Linear& other) const;
   /// Rows of W in the model's basis (an embedding table's look-up): out [cols].
   void row(int64_t index, float* out) const;
   /// True if rows are stored in the model's own basis, so that they can be looked up.
@@ -41,6 +48,7 @@ class Linear {
 
   std::unique_ptr<RowSource> source_;
   std::optional<PackedMatrix> packed_;
+  TransformSpec spec_;
   std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
   std::vector<float> bias_;                             // [rows] or empty
   int64_t stored_bytes_ = 0;

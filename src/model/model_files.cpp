@@ -129,6 +129,7 @@ class Binder {
     }
     if (const auto transform = entry->find("transform"); transform != entry->end()) {
       slot.transform = *transform;
+      bind_input_scale(slot, where);
     }
     if (slot.tensor->type->dtype != DType::kU8 || slot.tensor->shape.size() != 1) {
       fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", slot.tensor->file, slot.name),
@@ -136,6 +137,24 @@ class Binder {
            shape_text(slot.tensor->shape));
     }
     return true;
+  }
+
+  /// Finds the vector that the transform of a packed tensor names, if it names one.
+  void bind_input_scale(Slot& slot, const std::string& where) const {
+    const auto name = slot.transform.find("input_scale");
+    if (!slot.transform.is_object() || name == slot.transform.end()) return;
+    if (!name->is_string()) {
+      fail(ErrorCode::kCorruptFile, where, "expected input_scale to name a tensor, found {}",
+           name->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80));
+    }
+    const StoredTensor& tensor = files_.checkpoint->get(name->get<std::string>());
+    const Shape expected = {slot.shape.back()};
+    if (tensor.type->dtype != DType::kF16 || tensor.shape != expected) {
+      fail(ErrorCode::kCorruptFile, tensor.where(),
+           "expected the scales of {}, F16 {}, found {} {}", slot.name, shape_text(expected),
+           tensor.type->name, shape_text(tensor.shape));
+    }
+    slot.input_scale = &tensor;
   }
 
   void check_shape(const Slot& slot) const {

@@ -30,6 +30,7 @@ struct Slot {
   bool hf_transposed = false;  // a plain Hugging Face folder of this model stores it [in, out]
   std::string format;          // packed format if twofold wrote it, else empty (view applies)
   nlohmann::json transform;    // of a packed matrix; null if none
+  const StoredTensor* input_scale = nullptr;  // vector of that transform, F16 [in]; null if none
 };
 
 enum class Container { kHuggingFace, kGguf, kLlama2c };

@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "pipeline/quantize_model.h"
 #include "pipeline/report.h"
-#include "transform/transform_json.h"
 
 namespace twofold {
 namespace {
@@ -30,17 +29,20 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-MatrixReport row_of(const Slot& slot) {
+/// @param counted vectors of transforms that rows hold already.
+MatrixReport row_of(const Slot& slot, std::set<const StoredTensor*>& counted) {
   MatrixReport row;
   row.name = slot.name;
   row.rows = slot.shape[0];
   row.cols = slot.shape[1];
   row.quantized = !slot.format.empty();
   if (row.quantized) {
-    const TransformSpec transform = transform_from_json(slot.transform, slot.name).spec;
     row.format = slot.format;
-    row.bytes = static_cast<int64_t>(slot.tensor->bytes.size()) +
-                find_transform(transform.name).stored_bytes(transform);
+    row.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
+    // A vector that several matrices share counts with the first.
+    if (slot.input_scale != nullptr && counted.insert(slot.input_scale).second) {
+      row.bytes += static_cast<int64_t>(slot.input_scale->bytes.size());
+    }
     return row;
   }
   row.method = kKeepMethod;
@@ -54,8 +56,9 @@ MatrixReport row_of(const Slot& slot) {
 
 QuantizeReport inspect_model(const ModelFiles& files) {
   QuantizeReport report;
+  std::set<const StoredTensor*> counted;
   for (const Slot& slot : files.slots) {
-    if (slot.shape.size() == 2) report.matrices.push_back(row_of(slot));
+    if (slot.shape.size() == 2) report.matrices.push_back(row_of(slot, counted));
   }
   if (files.is_quantized()) read_report(files.path / kReportFile, report);
   report.bytes = weight_file_bytes(files);

@@ -25,6 +25,11 @@ PlannedTensor plan_kept(const Slot& slot) {
 
 PlannedTensor plan_quantized(const Slot& slot, const MethodChoice& choice) {
   const int64_t rows = slot.shape[0], cols = slot.shape[1];
+  const bool table = slot.role == Role::kEmbedding || slot.role == Role::kPosition;
+  if (table && !find_transform(choice.transform).identity) {
+    fail(ErrorCode::kInvalidArgument, slot.name,
+         "is a table whose rows are looked up: expected no transform, found {}", choice.transform);
+  }
   try {
     const Format format = format_for(scheme_for(choice, rows, cols));
     const int64_t bytes = packed_bytes(format, rows, cols);
@@ -37,8 +42,26 @@ PlannedTensor plan_quantized(const Slot& slot, const MethodChoice& choice) {
   }
 }
 
+/// Names the scale vector of a transform after the first matrix that has it: matrices that read one
+/// input by the same choice share it, unless each is fitted alone.
+void plan_input_scale(OutputPlan& plan, const PlannedInput& input, PlannedTensor& tensor) {
+  const Transform& transform = find_transform(tensor.choice->transform);
+  if (!transform.has_input_scale(tensor.choice->params)) return;
+  if (!transform.per_matrix(tensor.choice->params) && !input.name.empty()) {
+    for (const PlannedTensor& other : input.linears) {
+      if (other.choice == tensor.choice) {
+        tensor.input_scale = other.input_scale;
+        return;
+      }
+    }
+  }
+  tensor.input_scale = tensor.slot.name + ".input_scale";
+  plan.input_scales.push_back({tensor.input_scale, DType::kF16, {tensor.slot.shape[1]}});
+}
+
 /// Adds to the block and input it belongs to. Slots come in the order of blocks.
-void add_to_blocks(std::vector<PlannedBlock>& blocks, PlannedTensor tensor) {
+void add_to_blocks(OutputPlan& plan, PlannedTensor tensor) {
+  std::vector<PlannedBlock>& blocks = plan.blocks;
   if (blocks.empty() || blocks.back().layer != tensor.slot.layer) {
     blocks.push_back({tensor.slot.layer, {}});
   }
@@ -47,6 +70,7 @@ void add_to_blocks(std::vector<PlannedBlock>& blocks, PlannedTensor tensor) {
     return candidate.name == tensor.slot.input;
   });
   if (input == inputs.end()) input = inputs.insert(inputs.end(), {tensor.slot.input, {}});
+  plan_input_scale(plan, *input, tensor);
   input->linears.push_back(std::move(tensor));
 }
 
@@ -74,6 +98,7 @@ std::vector<TensorPlan> OutputPlan::stored() const {
     }
   }
   for (const PlannedTensor& tensor : kept) plans.push_back(tensor.stored);
+  plans.insert(plans.end(), input_scales.begin(), input_scales.end());
   return plans;
 }
 
@@ -93,7 +118,7 @@ OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe) {
   OutputPlan plan;
   const auto add = [&](const Slot& slot, const std::optional<MethodChoice>& choice) {
     if (choice) {
-      add_to_blocks(plan.blocks, plan_quantized(slot, *choice));
+      add_to_blocks(plan, plan_quantized(slot, *choice));
     } else {
       plan.kept.push_back(plan_kept(slot));
     }

@@ -19,6 +19,7 @@ struct PlannedTensor {
   std::optional<MethodChoice> choice;  // nothing: kept
   Format format;                       // packed, or dense for kept matrices and vectors
   TensorPlan stored;                   // as the file will hold it
+  std::string input_scale = {};        // tensor of its transform's scale vector; empty: none
 };
 
 /// The linears that read one layer input.
@@ -35,10 +36,13 @@ struct PlannedBlock {
 };
 
 /// Tensors in the order in which they are written: the matrices of `blocks` (packed blobs are whole
-/// multiples of 64 bytes, so each starts aligned), kept matrices, then vectors.
+/// multiples of 64 bytes, so each starts aligned), kept matrices, then vectors,
+/// those of transforms last.
 struct OutputPlan {
   std::vector<PlannedBlock> blocks;
   std::vector<PlannedTensor> kept;
+  /// Scale vectors of transforms, one for all matrices that share it.
+  std::vector<TensorPlan> input_scales;
   /// The source has one matrix for table and head; the output has two, treated differently.
   bool untied_head = false;
   /// Rules of the recipe, counted from 1, that decide about no tensor.

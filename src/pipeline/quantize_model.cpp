@@ -1,12 +1,15 @@
 #include "pipeline/quantize_model.h"
 
 #include <chrono>
+#include <map>
+#include <span>
 
 #include "base/json.h"
 #include "pipeline/dense_weights.h"
 #include "pipeline/output_files.h"
 #include "pipeline/output_plan.h"
 #include "pipeline/report.h"
+#include "tensor/ops.h"
 #include "transform/transform_json.h"
 
 namespace twofold {
@@ -45,6 +48,7 @@ class Quantizer {
       }
     }
     for (const PlannedTensor& tensor : plan_.kept) keep(tensor);
+    for (const TensorPlan& scale : plan_.input_scales) write_scale(input_scales_.at(scale.name));
     finish();
     return std::move(report_);
   }
@@ -66,16 +70,13 @@ class Quantizer {
     TWOFOLD_ASSERT(packed.format.name == tensor.format.name);
     weights_.write(packed.bytes.view.bytes);
     const TransformSpec& transform = solution.q.transform;
-    if (!transform.input_scale.empty()) {
-      fail(ErrorCode::kUnsupported, slot.name, "transform {} has a scale vector: not stored yet",
-           transform.name);
-    }
+    const bool first_use = input_scales_.emplace(tensor.input_scale, transform.input_scale).second;
     tensors_[slot.name] = {{"format", packed.format.name},
                            {"shape", slot.shape},
-                           {"transform", transform_to_json(transform, {})}};
+                           {"transform", transform_to_json(transform, tensor.input_scale)}};
     MatrixReport row = row_of(tensor, start);
-    row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size()) +
-                find_transform(transform.name).stored_bytes(transform);
+    row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size());
+    if (first_use) row.bytes += find_transform(transform.name).stored_bytes(transform);
     row.proxy_loss = solution.proxy_loss;
     row.notes = solution.notes;
     add(std::move(row));
@@ -90,6 +91,13 @@ class Quantizer {
     row.bytes = row.rows * row.cols * static_cast<int64_t>(dtype_info(tensor.stored.dtype).bytes);
     row.proxy_loss = 0;
     add(std::move(row));
+  }
+
+  /// Numbers that binary16 holds exactly.
+  void write_scale(const std::vector<float>& scale) {
+    std::vector<uint16_t> bits(scale.size());
+    ops(ctx_.isa).f32_to_f16(scale.data(), bits.data(), static_cast<int64_t>(bits.size()));
+    weights_.write(std::as_bytes(std::span(bits)));
   }
 
   static MatrixReport row_of(const PlannedTensor& tensor, Clock::time_point start) {
@@ -139,6 +147,7 @@ class Quantizer {
   OutputFolder folder_;
   SafetensorsWriter weights_;
   int64_t matrix_count_ = 0, done_ = 0;
+  std::map<std::string, std::vector<float>> input_scales_;  // by tensor, as planned
   OrderedJson tensors_ = OrderedJson::object();
   QuantizeReport report_;
 };

@@ -128,6 +128,7 @@ const Transform& hadamard_transform() {
       .paper = "arXiv:2402.04396",
       .help = "blocks of Hadamard matrices with random signs, on both sides",
       .params = {},
+      .identity = false,
       .needs_moment = never,
       .check_shape = check_shape,
       .per_matrix = never,

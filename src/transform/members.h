@@ -8,5 +8,6 @@ namespace twofold {
 const Transform& none_transform();
 const Transform& hadamard_transform();
 const Transform& quip_transform();
+const Transform& awq_transform();
 
 }  // namespace twofold

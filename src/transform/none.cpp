@@ -42,6 +42,7 @@ const Transform& none_transform() {
                                        .paper = "",
                                        .help = "weights are rounded in their own basis",
                                        .params = {},
+                                       .identity = true,
                                        .needs_moment = never,
                                        .check_shape = check_shape,
                                        .per_matrix = never,

@@ -126,6 +126,7 @@ const Transform& quip_transform() {
                   .help = "scale inputs so that weights and second moments share the spread; needs "
                           "calibration",
                   .choices = {"on", "off"}}},
+      .identity = false,
       .needs_moment = rescales,
       .check_shape = check_shape,
       .per_matrix = per_matrix,

@@ -8,7 +8,8 @@
 namespace twofold {
 
 std::span<const Transform> all_transforms() {
-  static const std::array kTransforms = {none_transform(), hadamard_transform(), quip_transform()};
+  static const std::array kTransforms = {none_transform(), hadamard_transform(), quip_transform(),
+                                         awq_transform()};
   return kTransforms;
 }
 

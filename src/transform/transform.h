@@ -64,15 +64,18 @@ struct TransformProblem {
   Params params;                             // complete for Transform::params
   uint64_t seed = 0;
   std::string_view name;  // of the input (of the matrix if fitted per matrix): key of its numbers
-  /// Loss of rounding the weights by the method's own grid with `input_scale` at the input: the sum
-  /// of tr(E H E^T) over the matrices.
-  std::function<double(std::span<const float> input_scale)> trial;
+  /// Loss of rounding the weights by the method's own grid with column j multiplied by
+  /// column_scale[j] and the input divided by it: the sum of tr(E H E^T) over the matrices. Empty
+  /// without a moment.
+  std::function<double(std::span<const float> column_scale)> trial;
 };
 
 /// One entry of the registry.
 struct Transform {
   std::string_view name, paper, help;
   std::vector<ParamSpec> params;
+  /// Whether rows keep the model's basis, so that the matrix can be a table that is looked up.
+  bool identity;
   /// Whether the input side cannot be fitted without the second moment.
   bool (*needs_moment)(const Params& params);
   /// Checks a matrix of this shape, before anything is fitted. @return what a user should know of
