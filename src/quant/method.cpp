@@ -83,6 +83,11 @@ MethodChoice choose_method(const MethodRequest& request) {
   return choice;
 }
 
+bool needs_moment(const MethodChoice& choice) {
+  return find_method(choice.method).needs_moment || find_rounding(choice.rounding).needs_moment ||
+         find_transform(choice.transform).needs_moment(choice.params);
+}
+
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
   find_transform(choice.transform).check_shape(choice.params, rows, cols);
   return find_grid(choice.grid)

@@ -23,6 +23,7 @@ struct Method {
   int default_bits;
   int64_t default_group;
   std::map<std::string, std::string> defaults;  // settings that differ from the parts' own
+  bool needs_moment = false;  // its definition does, though none of its parts must
 };
 
 std::span<const Method> all_methods();
@@ -48,6 +49,9 @@ struct MethodRequest {
 
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
 MethodChoice choose_method(const MethodRequest& request);
+
+/// Whether a choice cannot be carried out without second moments.
+bool needs_moment(const MethodChoice& choice);
 
 /// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
 /// @throws Error(kInvalidArgument | kUnsupported) if its parts cannot treat this shape.

@@ -31,16 +31,20 @@ std::vector<float> finite_copy(Matrix<const float> w, std::string_view name, con
   return copy;
 }
 
-void check_problem(const Rounding& rounding, const Problem& problem) {
+void check_moment(const MethodChoice& choice, const SecondMoment* moment, std::string_view name) {
+  if (moment != nullptr || !needs_moment(choice)) return;
+  fail(ErrorCode::kInvalidArgument, name,
+       "method {} with transform {} and rounding {} needs second moments: give calibration data",
+       choice.method, choice.transform, choice.rounding);
+}
+
+void check_problem(const MethodChoice& choice, const Problem& problem) {
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
   if (rows < 1 || cols < 1) {
     fail(ErrorCode::kUnsupported, problem.matrix_name, "expected a matrix, found [{}, {}]", rows,
          cols);
   }
-  if (rounding.needs_moment && problem.moment == nullptr) {
-    fail(ErrorCode::kInvalidArgument, problem.matrix_name,
-         "rounding {} needs second moments: give calibration data", rounding.name);
-  }
+  check_moment(choice, problem.moment, problem.matrix_name);
 }
 
 /// The transform's input side, and the moment in its stored basis.
@@ -94,6 +98,7 @@ class PreparedInput {
 std::shared_ptr<const PreparedInput> prepare_input(const MethodChoice& choice,
                                                    const InputProblem& problem,
                                                    const Context& ctx) {
+  check_moment(choice, problem.moment, problem.name);
   auto prepared = std::make_shared<PreparedInput>();
   if (!find_transform(choice.transform).per_matrix(choice.params)) {
     prepared->side = make_input_side(choice, problem, ctx);
@@ -105,7 +110,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
                const Context& ctx) {
   const Rounding& rounding = find_rounding(choice.rounding);
   const Transform& transform = find_transform(choice.transform);
-  check_problem(rounding, problem);
+  check_problem(choice, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
   std::vector<float> basis = finite_copy(problem.weight, problem.matrix_name, ctx);
   const Matrix<float> weight(basis.data(), rows, cols);
@@ -149,7 +154,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
 }
 
 Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx) {
-  check_problem(find_rounding(choice.rounding), problem);
+  check_problem(choice, problem);
   finite_copy(problem.weight, problem.matrix_name, ctx);  // before anything is fitted to it
   const auto input = prepare_input(choice,
                                    {.moment = problem.moment,

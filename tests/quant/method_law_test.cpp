@@ -89,11 +89,7 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
     }
     return r;
   }
-  static bool needs_moment() {
-    const Method& method = find_method(GetParam().method);
-    return find_rounding(method.rounding).needs_moment ||
-           find_transform(method.transform).needs_moment(choose_method(request()).params);
-  }
+  static bool needs_moment() { return twofold::needs_moment(choose_method(request())); }
   /// The moment if the method needs one.
   static const SecondMoment* needed_moment() {
     static const SecondMoment kMoment = correlated_moment(false);

@@ -145,5 +145,18 @@ TEST(ChooseMethod, LetsEveryPartBeOverridden) {
   EXPECT_EQ(choice.params.get_choice("form"), "one-step");
 }
 
+TEST(NeedsMoment, ComesFromTheMethodOrAnyOfItsParts) {
+  const auto needed = [](const MethodRequest& request) {
+    return needs_moment(choose_method(request));
+  };
+  EXPECT_FALSE(needed({.method = "rtn"}));
+  EXPECT_FALSE(needed({.method = "hqq"}));
+  EXPECT_TRUE(needed({.method = "rtn", .rounding = "ldlq"}));
+  EXPECT_TRUE(needed({.method = "rtn", .transform = "quip"}));
+  EXPECT_TRUE(needed({.method = "gptq"}));
+  EXPECT_TRUE(needed({.method = "kmeans-h"}));  // nearest on a grid that could do without
+  EXPECT_FALSE(needed({.method = "rtn", .grid = "levels"}));
+}
+
 }  // namespace
 }  // namespace twofold
