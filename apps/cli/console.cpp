@@ -80,8 +80,9 @@ void Console::log(std::string_view line) {
 void Console::progress(std::string_view what, int64_t done, int64_t total) {
   if (!shows_bar_ || total <= 0) return;
   const Clock::time_point now = Clock::now();
-  if (what != what_ || done < first_done_) {
-    what_ = what;
+  what_ = what;
+  if (total != total_ || done < first_done_) {  // other work; phases of one have one total
+    total_ = total;
     first_done_ = done;
     start_ = now;
     last_ = {};

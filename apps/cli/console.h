@@ -48,7 +48,7 @@ class Console {
   bool shows_log_, shows_bar_;
   bool drawn_ = false;
   std::string what_;
-  int64_t first_done_ = 0;
+  int64_t first_done_ = 0, total_ = 0;
   Clock::time_point start_{}, last_{};
 };
 

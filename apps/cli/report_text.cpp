@@ -37,6 +37,58 @@ std::string report_summary(const QuantizeReport& report) {
       report.parameters);
 }
 
+std::string run_summary(const QuantizeReport& report) {
+  std::string text;
+  if (report.calibration) {
+    const CalibrationReport& calibration = *report.calibration;
+    text += fmt::format("calibration {} x {} tokens of {}, {}\n", calibration.samples,
+                        calibration.context, calibration.source, calibration.sampling);
+  }
+  if (report.score) {
+    text += fmt::format("loss        {:.4f} nats per token, source {:.4f}, on {} tokens of {}\n",
+                        report.score->result_nats, report.score->source_nats, report.score->tokens,
+                        report.score->text);
+  }
+  return text + fmt::format("time        {:.2f} s, peak memory {}\n", report.seconds,
+                            bytes_text(report.peak_memory_bytes));
+}
+
+std::string forecast_text(const Forecast& forecast) {
+  return fmt::format(
+      "size        {} ({} bytes), {} on disk while it is written\n"
+      "memory      {} at most, for {}\n"
+      "time        {:.1f} s\n",
+      bytes_text(forecast.bytes), forecast.bytes, bytes_text(forecast.disk_bytes),
+      bytes_text(forecast.peak_memory_bytes), forecast.peak_phase, forecast.seconds);
+}
+
+std::vector<JsonKey> run_json_keys() {
+  std::vector<JsonKey> keys = {
+      {"seconds", "of the whole run, with those of an interrupted run it went on with"},
+      {"phases", "an object: phase -> seconds"},
+      {"peak_memory_bytes", "most memory the process used"},
+      {"calibration", "an object; null if nothing was calibrated"},
+      {"calibration.source", "the texts"},
+      {"calibration.text_sha256", "of their bytes"},
+      {"calibration.samples", "windows"},
+      {"calibration.context", "tokens per window"},
+      {"calibration.sampling", "how windows were cut"},
+      {"calibration.true_sequential", "whether --true-sequential was given"},
+      {"calibration.inputs", "a list, one object per layer input"},
+      {"calibration.inputs[].name", "of the input"},
+      {"calibration.inputs[].tokens", "tokens that its second moment is the mean of"},
+      {"calibration.inputs[].dropped", "tokens left out, because a number was not finite"},
+      {"calibration.inputs[].dead", "columns that were always 0"},
+      {"score", "an object; null if the result was not scored"},
+      {"score.text", "where the tokens come from"},
+      {"score.tokens", "targets scored"},
+      {"score.source_nats_per_token", "loss of the source"},
+      {"score.nats_per_token", "loss of the result"},
+      {"notes", "what a user should know of the run, a list of texts"}};
+  for (JsonKey& key : report_json_keys()) keys.push_back(std::move(key));
+  return keys;
+}
+
 std::vector<JsonKey> report_json_keys() {
   return {
       {"bytes", "of all weight files"},
@@ -54,6 +106,7 @@ std::vector<JsonKey> report_json_keys() {
       {"matrices[].proxy_loss",
        "tr(E H E^T) / tr(W H W^T); H = identity without calibration; null if not recorded"},
       {"matrices[].seconds", "of quantizing it; 0 if not recorded"},
+      {"matrices[].explore_seconds", "of them, for trying more grids in the loop"},
       {"matrices[].parameters", "all parts and settings of the method, an object; null if kept"},
       {"matrices[].notes", "what the method had to say, a list of texts"}};
 }

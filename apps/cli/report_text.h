@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "flag_table.h"
+#include "pipeline/forecast.h"
 #include "pipeline/quantize_model.h"
 
 namespace twofold::cli {
@@ -15,7 +16,13 @@ std::string model_summary(const ModelFiles& files);
 std::string matrix_table(const QuantizeReport& report);
 /// Bits and bytes of the whole.
 std::string report_summary(const QuantizeReport& report);
+/// What is known of the run that wrote it: calibration, score, time, memory.
+std::string run_summary(const QuantizeReport& report);
+/// What a quantization will cost.
+std::string forecast_text(const Forecast& forecast);
 /// The keys of to_json(QuantizeReport).
 std::vector<JsonKey> report_json_keys();
+/// The keys of run_to_json(QuantizeReport).
+std::vector<JsonKey> run_json_keys();
 
 }  // namespace twofold::cli

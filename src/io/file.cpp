@@ -54,6 +54,20 @@ MappedFile MappedFile::open(const fs::path& path) {
   return file;
 }
 
+int64_t page_bytes() {
+  const long bytes = ::sysconf(_SC_PAGESIZE);
+  return bytes > 0 ? bytes : 4096;
+}
+
+void release_pages(std::span<const std::byte> mapped) {
+  const auto page = static_cast<uintptr_t>(page_bytes());
+  const auto first = reinterpret_cast<uintptr_t>(mapped.data());
+  const uintptr_t begin = (first + page - 1) / page * page;
+  const uintptr_t end = (first + mapped.size()) / page * page;
+  // Advice only: where it is refused the pages stay.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 std::string read_text_file(const fs::path& path, uint64_t max_bytes) {
   struct stat status {};
   const FileDescriptor fd = open_for_reading(path, status);
@@ -84,6 +98,26 @@ FileWriter::FileWriter(const fs::path& path) : path_(path) {
   fd_ = retry_interrupted(
       [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666); });
   if (fd_ < 0) fail_errno(path, "create", errno);
+}
+
+FileWriter::FileWriter(const fs::path& path, uint64_t kept_bytes) : path_(path) {
+  buffer_.reserve(kBufferBytes);
+  FileDescriptor fd(
+      retry_interrupted([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW); }));
+  if (fd.get() < 0) fail_errno(path, "open", errno);
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read its status", errno);
+  if (!S_ISREG(status.st_mode) || static_cast<uint64_t>(status.st_size) < kept_bytes) {
+    fail(ErrorCode::kCorruptFile, path.string(), "expected a file of at least {} bytes, found {}",
+         kept_bytes, status.st_size);
+  }
+  const auto end = static_cast<off_t>(kept_bytes);
+  if (retry_interrupted([&] { return ::ftruncate(fd.get(), end); }) != 0 ||
+      ::lseek(fd.get(), end, SEEK_SET) != end) {
+    fail_errno(path, "cut off its end", errno);
+  }
+  size_ = kept_bytes;
+  fd_ = fd.release();
 }
 
 FileWriter::~FileWriter() {

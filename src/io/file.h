@@ -30,6 +30,13 @@ class MappedFile {
   std::shared_ptr<const void> owner_;
 };
 
+/// Gives the memory of whole pages inside `mapped`, bytes of a MappedFile, back to the system; they
+/// are read again when they are next used. Other memory must not be named here: it would be lost.
+void release_pages(std::span<const std::byte> mapped);
+
+/// Bytes of a page of memory.
+int64_t page_bytes();
+
 /// The whole file as text. @throws Error(kIo), or Error(kCorruptFile) above `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes = 1ull << 30);
 
@@ -38,6 +45,9 @@ class FileWriter {
  public:
   /// Creates the file, or empties an existing one.
   explicit FileWriter(const std::filesystem::path& path);
+  /// Goes on after the first `kept_bytes` of an existing file; what follows them is cut off.
+  /// @throws Error(kCorruptFile) if the file is shorter.
+  FileWriter(const std::filesystem::path& path, uint64_t kept_bytes);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
@@ -45,13 +55,13 @@ class FileWriter {
   void write(std::string_view text);
   void fill(std::byte value, uint64_t count);
   uint64_t size() const { return size_; }
+  /// Hands everything to the system: it survives the end of this process, however it ends.
+  void flush();
   /// Flushes to the disk and closes; call it before the file may be used. Without it the file keeps
   /// whatever part was already handed to the system.
   void finish();
 
  private:
-  void flush();
-
   std::filesystem::path path_;
   int fd_ = -1;
   uint64_t size_ = 0;
@@ -59,25 +69,34 @@ class FileWriter {
 };
 
 /// A folder being written as "NAME.partial"; `commit` syncs it and renames it to NAME. Destroyed
-/// without commit it removes what it wrote. An existing NAME is refused, unless `replace`, and then
-/// exchanged with the new folder and removed at commit: under NAME there is always a whole folder.
+/// without commit it removes what it wrote, unless `keep_partial` was called. An existing NAME is
+/// refused, unless `replace`, and then exchanged with the new folder and removed at commit: under
+/// NAME there is always a whole folder.
 ///
 /// While it is written, NAME.partial holds a file named kPartialMarker and a lock (flock), which
 /// the system releases when the process ends, however it ends. A NAME.partial with the marker and
-/// without the lock is left over from a killed process: it is emptied and used. A second writer
-/// gets an error; so does a NAME.partial that is not ours.
+/// without the lock is left over from an earlier process: it is emptied, or kept to be gone on
+/// with, and used. A second writer gets an error; so does a NAME.partial that is not ours.
 class OutputFolder {
  public:
   static constexpr std::string_view kPartialMarker = ".twofold-partial";
 
+  /// What becomes of the files of an earlier process in NAME.partial.
+  enum class Leftover { kRemove, kKeep };
+
   /// @throws Error(kInvalidArgument) if `path` exists and not `replace`, or is not a folder, or
   /// holds the current directory; Error(kIo) if another process writes it or the system refuses.
-  OutputFolder(const std::filesystem::path& path, bool replace);
+  OutputFolder(const std::filesystem::path& path, bool replace,
+               Leftover leftover = Leftover::kRemove);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
   const std::filesystem::path& partial() const { return partial_; }
   std::filesystem::path file(std::string_view name) const { return partial_ / name; }
+  /// Removes all files written so far.
+  void clear();
+  /// From now on NAME.partial stays when this object goes without commit.
+  void keep_partial() { keeps_partial_ = true; }
   /// Syncs files and folder, then renames; the folder is complete on disk when this returns.
   /// @throws Error(kIo); the destructor then removes what was written.
   void commit();
@@ -86,6 +105,7 @@ class OutputFolder {
   std::filesystem::path path_;
   std::filesystem::path partial_;
   bool replace_ = false;
+  bool keeps_partial_ = false;
   bool committed_ = false;
   int lock_fd_ = -1;  // the folder itself, locked
 };

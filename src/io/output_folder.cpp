@@ -93,14 +93,18 @@ FileDescriptor lock_folder(const fs::path& partial, bool created) {
   return fd;
 }
 
-/// Empties what a killed process left. @throws Error(kIo) if the folder is not one of ours.
-void empty_leftover(const fs::path& partial) {
-  const fs::path marker = partial / OutputFolder::kPartialMarker;
-  if (!present(marker) &&
+/// @throws Error(kIo) if the folder holds files and is not one of ours.
+void check_leftover(const fs::path& partial) {
+  if (!present(partial / OutputFolder::kPartialMarker) &&
       !checked(partial, "read", [&](std::error_code& e) { return fs::is_empty(partial, e); })) {
     fail(ErrorCode::kIo, partial.string(),
          "exists and was not made by this program: move it away to go on");
   }
+}
+
+/// Removes everything but the marker.
+void empty_folder(const fs::path& partial) {
+  const fs::path marker = partial / OutputFolder::kPartialMarker;
   std::error_code error;
   for (fs::directory_iterator entry(partial, error), end; entry != end; entry.increment(error)) {
     if (error) break;
@@ -169,7 +173,8 @@ void remove_folder(const fs::path& folder) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const fs::path& path, bool replace) : replace_(replace) {
+OutputFolder::OutputFolder(const fs::path& path, bool replace, Leftover leftover)
+    : replace_(replace) {
   // "folder/" has an empty last part.
   path_ = path.has_filename() ? path : path.parent_path();
   check_target(path_, replace);
@@ -181,7 +186,8 @@ OutputFolder::OutputFolder(const fs::path& path, bool replace) : replace_(replac
     if (!created && errno != EEXIST) fail_errno(partial_, "create", errno);
     lock = lock_folder(partial_, created);
   }
-  empty_leftover(partial_);
+  check_leftover(partial_);
+  if (leftover == Leftover::kRemove) empty_folder(partial_);
   try {
     write_marker(partial_);
   } catch (...) {
@@ -192,12 +198,14 @@ OutputFolder::OutputFolder(const fs::path& path, bool replace) : replace_(replac
 }
 
 OutputFolder::~OutputFolder() {
-  if (!committed_) {
+  if (!committed_ && !keeps_partial_) {
     std::error_code ignored;  // a destructor has nobody to tell; the marker lets the next run clean
     fs::remove_all(partial_, ignored);
   }
   ::close(lock_fd_);
 }
+
+void OutputFolder::clear() { empty_folder(partial_); }
 
 void OutputFolder::commit() {
   TWOFOLD_ASSERT(!committed_);

@@ -30,6 +30,14 @@ struct TensorPlan {
   Shape shape;
 };
 
+/// Most bytes of one file, unless one tensor is larger.
+inline constexpr uint64_t kMaxShardBytes = 5ull << 30;
+
+/// Bytes of all files that a SafetensorsWriter of this plan writes.
+uint64_t safetensors_bytes(const std::vector<TensorPlan>& plan,
+                           const std::map<std::string, std::string>& metadata,
+                           uint64_t max_shard_bytes = kMaxShardBytes);
+
 /// Streams tensors to one file or to shards with an index.
 class SafetensorsWriter {
  public:
@@ -38,11 +46,25 @@ class SafetensorsWriter {
   /// @param max_shard_bytes a new shard starts before a tensor that would exceed it.
   SafetensorsWriter(const std::filesystem::path& folder, std::vector<TensorPlan> plan,
                     std::map<std::string, std::string> metadata,
-                    uint64_t max_shard_bytes = 5ull << 30);
+                    uint64_t max_shard_bytes = kMaxShardBytes);
+  /// Goes on with files that an earlier writer of the same plan left: the first `written` tensors
+  /// are kept, what follows them is cut off.
+  /// @param data_sha256 what `data_sha256` of that writer gave after these tensors.
+  /// @throws Error(kCorruptFile) if the files do not hold exactly that.
+  SafetensorsWriter(const std::filesystem::path& folder, std::vector<TensorPlan> plan,
+                    std::map<std::string, std::string> metadata, size_t written,
+                    std::string_view data_sha256, uint64_t max_shard_bytes = kMaxShardBytes);
   ~SafetensorsWriter();
   /// Appends data of the next tensor of the plan; may be called in pieces.
   /// @throws Error(kInternal) if more bytes come than the plan says.
   void write(std::span<const std::byte> bytes);
+  /// Hands everything written so far to the system: it survives the end of this process.
+  void flush();
+  /// Number of tensors whose data was written completely.
+  size_t written() const;
+  /// Hash of the data of all tensors so far, in order. From the first call on data are hashed as
+  /// they are written; call it before the first write, too.
+  std::string data_sha256();
   /// Checks that everything planned was written; syncs.
   void finish();
   /// Bytes of all weight files (header and data).

@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <cstring>
+#include <optional>
 #include <set>
 
 #include "base/checked_math.h"
 #include "base/json.h"
+#include "base/sha256.h"
 #include "io/safetensors.h"
 
 namespace twofold {
@@ -76,6 +79,17 @@ void check_names(const std::vector<TensorPlan>& plan) {
 
 }  // namespace
 
+uint64_t safetensors_bytes(const std::vector<TensorPlan>& plan,
+                           const std::map<std::string, std::string>& metadata,
+                           uint64_t max_shard_bytes) {
+  uint64_t total = 0;
+  for (const Shard& shard : cut_into_shards(plan, max_shard_bytes)) {
+    const auto tensors = std::span(plan).subspan(shard.first, shard.end - shard.first);
+    total += make_header(tensors, metadata).size() + shard.data_bytes;
+  }
+  return total;
+}
+
 struct SafetensorsWriter::Impl {
   std::filesystem::path folder;
   std::vector<TensorPlan> plan;
@@ -84,6 +98,50 @@ struct SafetensorsWriter::Impl {
   size_t tensor = 0;          // of the plan, being written
   uint64_t tensor_bytes = 0;  // already written of it
   std::unique_ptr<FileWriter> file;
+  std::optional<Sha256> hash;  // of the data, once somebody asked for it
+
+  Impl(const std::filesystem::path& folder_, std::vector<TensorPlan> plan_,
+       const std::map<std::string, std::string>& metadata, uint64_t max_shard_bytes)
+      : folder(folder_), plan(std::move(plan_)), shards(cut_into_shards(plan, max_shard_bytes)) {
+    check_names(plan);
+    for (Shard& s : shards) {
+      s.header = make_header(std::span(plan).subspan(s.first, s.end - s.first), metadata);
+    }
+  }
+
+  /// Takes over the first `written` tensors of existing files.
+  void resume(size_t written) {
+    hash.emplace();
+    tensor = std::min(written, plan.size());
+    while (true) {
+      const Shard& current = shards[shard];
+      const size_t end = std::min(tensor, current.end);
+      uint64_t bytes = 0;
+      for (size_t i = current.first; i < end; ++i) bytes += planned_bytes(plan[i]);
+      check_shard(folder / current.file_name, current.header, bytes);
+      const bool complete = tensor >= current.end;
+      if (!complete || shard + 1 == shards.size()) {
+        file =
+            std::make_unique<FileWriter>(folder / current.file_name, current.header.size() + bytes);
+        break;
+      }
+      ++shard;
+    }
+    advance();
+  }
+
+  /// Compares the header and hashes the first `data_bytes` of data.
+  void check_shard(const std::filesystem::path& path, const std::string& header,
+                   uint64_t data_bytes) {
+    const MappedFile mapped = MappedFile::open(path);
+    const std::span<const std::byte> bytes = mapped.bytes();
+    if (bytes.size() < header.size() + data_bytes ||
+        std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
+      fail(ErrorCode::kCorruptFile, path.string(),
+           "expected the header of this plan and {} bytes of data", data_bytes);
+    }
+    hash->update(bytes.subspan(header.size(), data_bytes));
+  }
 
   /// Moves past finished tensors (and those without bytes), opening and finishing shards.
   void advance() {
@@ -122,16 +180,19 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& folder,
                                      std::vector<TensorPlan> plan,
                                      std::map<std::string, std::string> metadata,
                                      uint64_t max_shard_bytes)
-    : impl_(std::make_unique<Impl>()) {
-  check_names(plan);
-  impl_->folder = folder;
-  impl_->plan = std::move(plan);
-  impl_->shards = cut_into_shards(impl_->plan, max_shard_bytes);
-  for (Shard& shard : impl_->shards) {
-    shard.header =
-        make_header(std::span(impl_->plan).subspan(shard.first, shard.end - shard.first), metadata);
-  }
+    : impl_(std::make_unique<Impl>(folder, std::move(plan), metadata, max_shard_bytes)) {
   impl_->advance();
+}
+
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& folder,
+                                     std::vector<TensorPlan> plan,
+                                     std::map<std::string, std::string> metadata, size_t written,
+                                     std::string_view data_sha256, uint64_t max_shard_bytes)
+    : impl_(std::make_unique<Impl>(folder, std::move(plan), metadata, max_shard_bytes)) {
+  impl_->resume(written);
+  if (impl_->hash->hex() != data_sha256) {
+    fail(ErrorCode::kCorruptFile, folder.string(), "the weights written before have changed");
+  }
 }
 
 SafetensorsWriter::~SafetensorsWriter() = default;
@@ -148,8 +209,23 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
          bytes.size());
   }
   impl_->file->write(bytes);
+  if (impl_->hash) impl_->hash->update(bytes);
   impl_->tensor_bytes += bytes.size();
   impl_->advance();
+}
+
+void SafetensorsWriter::flush() {
+  if (impl_->file != nullptr) impl_->file->flush();
+}
+
+size_t SafetensorsWriter::written() const { return impl_->tensor; }
+
+std::string SafetensorsWriter::data_sha256() {
+  if (!impl_->hash) {
+    TWOFOLD_ASSERT(impl_->tensor == 0 && impl_->tensor_bytes == 0);
+    impl_->hash.emplace();
+  }
+  return impl_->hash->hex();
 }
 
 void SafetensorsWriter::finish() {

@@ -114,6 +114,12 @@ int64_t OutputPlan::matrices() const {
          });
 }
 
+std::map<std::string, std::string> weight_metadata() { return {{"format", "pt"}}; }
+
+uint64_t weight_file_bytes(const OutputPlan& plan) {
+  return safetensors_bytes(plan.stored(), weight_metadata());
+}
+
 OutputPlan plan_output(const ModelFiles& source, const Recipe& recipe) {
   OutputPlan plan;
   const auto add = [&](const Slot& slot, const std::optional<MethodChoice>& choice) {

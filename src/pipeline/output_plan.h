@@ -2,6 +2,7 @@
 // alone, so that the header of the weight file can be written before any weight is read.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,6 +53,11 @@ struct OutputPlan {
   /// Number of two-dimensional tensors.
   int64_t matrices() const;
 };
+
+/// "__metadata__" of the weight files.
+std::map<std::string, std::string> weight_metadata();
+/// Bytes of all weight files.
+uint64_t weight_file_bytes(const OutputPlan& plan);
 
 /// @throws Error(kInvalidArgument) if a matrix cannot be stored as the recipe wants it, or if no
 /// rule decides about any tensor.

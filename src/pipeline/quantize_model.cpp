@@ -1,14 +1,20 @@
 #include "pipeline/quantize_model.h"
 
+#include <algorithm>
 #include <chrono>
-#include <map>
-#include <span>
+#include <utility>
 
 #include "base/json.h"
+#include "base/peak_memory.h"
+#include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
+#include "pipeline/memory_plan.h"
 #include "pipeline/output_files.h"
-#include "pipeline/output_plan.h"
 #include "pipeline/report.h"
+#include "pipeline/resume_state.h"
+#include "pipeline/run_samples.h"
+#include "pipeline/self_score.h"
+#include "pipeline/work_plan.h"
 #include "tensor/ops.h"
 #include "transform/transform_json.h"
 
@@ -17,8 +23,44 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// A run may spend this part of its time on points from which it can go on.
+constexpr double kSaveShare = 0.05;
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Adds the time of its life to a phase of the report.
+class PhaseTimer {
+ public:
+  PhaseTimer(std::vector<PhaseSeconds>& phases, std::string_view phase)
+      : phases_(phases), phase_(phase) {}
+  ~PhaseTimer() {
+    auto row = std::ranges::find(phases_, phase_, &PhaseSeconds::phase);
+    if (row == phases_.end()) row = phases_.insert(row, {std::string(phase_), 0});
+    row->seconds += seconds_since(start_);
+  }
+  PhaseTimer(const PhaseTimer&) = delete;
+  PhaseTimer& operator=(const PhaseTimer&) = delete;
+
+ private:
+  std::vector<PhaseSeconds>& phases_;
+  std::string_view phase_;
+  Clock::time_point start_ = Clock::now();
+};
+
+/// A matrix of a block that was quantized, for the block's runner.
+struct Replacement {
+  std::string slot;
+  PackedMatrix packed;
+  TransformSpec transform;
+};
+
+/// Pages of the source that a block has read.
+void release_block(const ModelFiles& source, int layer) {
+  for (const Slot& slot : source.slots) {
+    if (slot.layer == layer) release_pages(slot.tensor->bytes);
+  }
 }
 
 /// One run: what is being read, written and reported.
@@ -30,74 +72,342 @@ class Quantizer {
         recipe_(recipe),
         options_(options),
         ctx_(ctx),
-        plan_(plan_output(source, recipe)),
-        folder_(options.output, options.force),
-        weights_(folder_.partial(), plan_.stored(), {{"format", "pt"}}),
-        matrix_count_(plan_.matrices()) {
+        work_(plan_work(source, recipe, options)),
+        samples_(read_samples(source, work_, options)),
+        mode_(choose_memory_mode({.source = source,
+                                  .work = work_,
+                                  .samples = samples_ ? &*samples_ : nullptr,
+                                  .score = options.score,
+                                  .true_sequential = options.true_sequential,
+                                  .threads = ctx.pool.size(),
+                                  .resident_bytes = resident_bytes()},
+                                 options.memory_bytes)),
+        folder_(options.output, options.force, OutputFolder::Leftover::kKeep),
+        progress_(ctx, count_steps()) {
     report_.parameters = source.parameters();
+    for (const size_t rule : work_.output.idle_rules) {
+      ctx_.note(fmt::format("recipe: rule {} decides about no tensor of this model", rule));
+    }
   }
 
   QuantizeReport run() {
-    for (const size_t rule : plan_.idle_rules) {
-      ctx_.note(fmt::format("recipe: rule {} decides about no tensor of this model", rule));
-    }
-    write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
-    for (const PlannedBlock& block : plan_.blocks) {
-      for (const PlannedInput& input : block.inputs) {
-        for (const PlannedTensor& linear : input.linears) quantize(linear);
+    if (!resume()) start();
+    try {
+      const std::vector<PlannedBlock>& blocks = work_.output.blocks;
+      while (state_.blocks < std::ssize(blocks)) {
+        quantize_block(blocks[static_cast<size_t>(state_.blocks)]);
+        ++state_.blocks;
+        save();
       }
+      calibration_.reset();
+      for (const PlannedTensor& tensor : work_.output.kept) keep(tensor);
+      for (const TensorPlan& scale : work_.output.input_scales) {
+        write_scale(state_.input_scales.at(scale.name));
+      }
+      finish();
+    } catch (...) {
+      if (saved_blocks_ > 0) {
+        folder_.keep_partial();
+        ctx_.note(fmt::format("{} keeps {} of {} blocks: the same command goes on there",
+                              folder_.partial().string(), saved_blocks_,
+                              work_.output.blocks.size()));
+      }
+      throw;
     }
-    for (const PlannedTensor& tensor : plan_.kept) keep(tensor);
-    for (const TensorPlan& scale : plan_.input_scales) write_scale(input_scales_.at(scale.name));
-    finish();
     return std::move(report_);
   }
 
  private:
-  void quantize(const PlannedTensor& tensor) {
-    ctx_.check_cancelled();
-    ctx_.report("quantize", done_, matrix_count_);
-    const Clock::time_point start = Clock::now();
+  PhaseTimer timed(std::string_view phase) { return {report_.phases, phase}; }
+
+  /// Steps of the progress that quantizing one matrix counts for: a step is one sample through one
+  /// block, whose work grows with tokens x weights, that of a matrix [m, n] with m n^2 + n^3.
+  int64_t steps_of(const PlannedTensor& tensor) const {
     const Slot& slot = tensor.slot;
-    const AlignedBuffer<float> weight = load_matrix(slot, ctx_);
-    const Solution solution = solve(*tensor.choice,
-                                    {.weight = {weight.data(), slot.shape[0], slot.shape[1]},
-                                     .seed = options_.seed,
-                                     .input_name = slot.input,
-                                     .matrix_name = slot.name},
-                                    ctx_);
-    const PackedMatrix packed = pack(solution.q);
+    if (slot.layer < 0 || !samples_ || samples_->windows.empty()) return 1;
+    const auto n = static_cast<double>(slot.shape[1]), m = static_cast<double>(slot.shape[0]);
+    const auto pass = static_cast<double>(work_.block_weights[static_cast<size_t>(slot.layer)] *
+                                          std::ssize(samples_->windows.front()));
+    return std::max<int64_t>(1, static_cast<int64_t>((m + n) * n * n / pass));
+  }
+
+  bool by_input() const { return options_.true_sequential || mode_.input_by_input; }
+
+  int64_t count_steps() const {
+    int64_t steps = work_.output.matrices();
+    for (const PlannedBlock& block : work_.output.blocks) {
+      for (const PlannedInput& input : block.inputs) {
+        for (const PlannedTensor& linear : input.linears) steps += steps_of(linear) - 1;
+      }
+    }
+    if (!samples_) return steps;
+    int64_t passes = work_.last_calibrated;
+    for (const PlannedBlock& block : work_.output.blocks) {
+      for (const auto& stage : stages_of(block, by_input())) {
+        passes += work_.calibrated(stage).empty() ? 0 : 1;
+      }
+    }
+    return steps + passes * std::ssize(samples_->windows);
+  }
+
+  /// Takes over what an earlier run of the same work left. @return false if there is nothing.
+  bool resume() {
+    fingerprint_ =
+        work_fingerprint(source_, recipe_, options_, samples_ ? &*samples_ : nullptr, ctx_);
+    make_calibration();
+    try {
+      std::optional<ResumeState> state = read_resume_state(folder_.partial());
+      if (!state) return false;
+      if (!options_.resume || state->fingerprint != fingerprint_) {
+        ctx_.note(fmt::format("{}: left by {}: starting anew", folder_.partial().string(),
+                              options_.resume ? "a run with another model, text or other settings"
+                                              : "an interrupted run"));
+        return false;
+      }
+      weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata(),
+                       static_cast<size_t>(state->tensors), state->data_sha256);
+      if (state->layer >= 0 && calibration_) {
+        calibration_->states().load(state->layer, state->hidden_sha256);
+      }
+      state_ = std::move(*state);
+    } catch (const Error& error) {
+      ctx_.note(fmt::format("{}: cannot go on: {}: starting anew", folder_.partial().string(),
+                            error.what()));
+      weights_.reset();
+      return false;
+    }
+    saved_blocks_ = state_.blocks;
+    earlier_seconds_ = state_.seconds;
+    report_.phases = state_.phases;
+    progress_.skip(state_.steps);
+    ctx_.note(fmt::format("{}: going on after {} of {} blocks", folder_.partial().string(),
+                          state_.blocks, work_.output.blocks.size()));
+    return true;
+  }
+
+  void make_calibration() {
+    if (!samples_) return;
+    calibration_.emplace(source_, *samples_, folder_.partial(), mode_.states_in_memory);
+  }
+
+  void start() {
+    folder_.clear();
+    if (calibration_) make_calibration();
+    state_ = {};
+    state_.fingerprint = fingerprint_;
+    state_.stored = OrderedJson::object();
+    write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
+    weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata());
+    weights_->data_sha256();  // from the first byte on
+  }
+
+  /// Makes the finished blocks a point to go on from, unless that was done a moment ago.
+  void save() {
+    const double pause = std::max(options_.save_interval_seconds, save_seconds_ / kSaveShare);
+    if (options_.save_interval_seconds > 0 && seconds_since(last_save_) < pause) return;
+    if (state_.blocks == std::ssize(work_.output.blocks)) return;
+    const PhaseTimer timer = timed("save");
+    const Clock::time_point start = Clock::now();
+    weights_->flush();
+    state_.tensors = static_cast<int64_t>(weights_->written());
+    state_.data_sha256 = weights_->data_sha256();
+    state_.layer = -1;
+    if (calibration_ && calibration_->states().layer() >= 0) {
+      state_.hidden_sha256 = calibration_->states().save();
+      state_.layer = calibration_->states().layer();
+    }
+    state_.steps = progress_.done();
+    state_.phases = report_.phases;
+    state_.seconds = earlier_seconds_ + seconds_since(start_);
+    write_resume_state(folder_.partial(), state_);
+    if (calibration_) calibration_->states().remove_old_files();
+    saved_blocks_ = state_.blocks;
+    save_seconds_ = seconds_since(start);
+    last_save_ = Clock::now();
+  }
+
+  void say(int layer, std::string_view phase) {
+    progress_.phase(samples_ && layer >= 0
+                        ? fmt::format("block {} of {}: {}", layer + 1, source_.config.layers, phase)
+                        : std::string("quantize"));
+  }
+
+  void quantize_block(const PlannedBlock& block) {
+    if (block.layer >= 0 && block.layer <= work_.last_calibrated) {
+      return quantize_calibrated(block);
+    }
+    if (block.layer < 0) return quantize_tables(block);
+    say(block.layer, "quantize");
+    for (const PlannedInput& input : block.inputs) quantize_input(input, nullptr, nullptr);
+    release_block(source_, block.layer);
+  }
+
+  void quantize_calibrated(const PlannedBlock& block) {
+    reach(block.layer);
+    BlockRunner runner(source_, block.layer);
+    std::vector<Replacement> done;
+    const auto replace = [&] {
+      for (const Replacement& linear : done) {
+        runner.replace(linear.slot, linear.packed, linear.transform);
+      }
+      done.clear();
+    };
+    for (const auto& stage : stages_of(block, by_input())) {
+      std::map<std::string, CollectedMoment> moments;
+      if (const auto inputs = work_.calibrated(stage); !inputs.empty()) {
+        say(block.layer, "observe");
+        const PhaseTimer timer = timed("observe");
+        moments = calibration_->observe(runner, inputs, progress_, ctx_);
+      }
+      say(block.layer, "quantize");
+      for (const PlannedInput& input : stage) {
+        const auto moment = moments.find(input.name);
+        quantize_input(input, moment == moments.end() ? nullptr : &moment->second, &done);
+        if (moment != moments.end()) moments.erase(moment);
+      }
+      if (options_.true_sequential) replace();
+    }
+    replace();
+    if (block.layer < work_.last_calibrated) advance(runner, block.layer);
+    release_block(source_, block.layer);
+  }
+
+  void advance(const BlockRunner& runner, int layer) {
+    say(layer, "advance");
+    const PhaseTimer timer = timed("advance");
+    calibration_->advance(runner, progress_, ctx_);
+  }
+
+  /// Moves the samples to block `layer`, through blocks of which nothing is quantized.
+  void reach(int layer) {
+    HiddenStates& states = calibration_->states();
+    if (states.layer() < 0) {
+      const PhaseTimer timer = timed("embed");
+      calibration_->embed(progress_, ctx_);
+    }
+    while (states.layer() < layer) {
+      const int passed = states.layer();
+      advance(BlockRunner(source_, passed), passed);
+      release_block(source_, passed);
+    }
+  }
+
+  /// Matrices that read one input, with its moment if it was collected. With `replacements` what
+  /// was packed is kept there.
+  void quantize_input(const PlannedInput& input, const CollectedMoment* collected,
+                      std::vector<Replacement>* replacements) {
+    if (collected != nullptr) add_input(input.name, *collected);
+    const SecondMoment* moment = collected != nullptr ? &collected->moment : nullptr;
+    std::vector<AlignedBuffer<float>> weights;
+    std::vector<Matrix<const float>> views;
+    {
+      const PhaseTimer timer = timed("read");
+      for (const PlannedTensor& linear : input.linears) {
+        weights.push_back(load_matrix(linear.slot, ctx_));
+        views.emplace_back(weights.back().data(), linear.slot.shape[0], linear.slot.shape[1]);
+      }
+    }
+    std::vector<std::pair<const MethodChoice*, std::shared_ptr<const PreparedInput>>> prepared;
+    for (size_t i = 0; i < views.size(); ++i) {
+      const Clock::time_point start = Clock::now();
+      const PlannedTensor& linear = input.linears[i];
+      const MethodChoice& choice = *linear.choice;
+      auto shared =
+          std::ranges::find_if(prepared, [&](const auto& p) { return *p.first == choice; });
+      if (shared == prepared.end()) {
+        const PhaseTimer timer = timed("prepare");
+        InputProblem problem{
+            .moment = moment, .weights = {}, .seed = options_.seed, .name = input.name};
+        for (size_t j = i; j < views.size(); ++j) {
+          if (*input.linears[j].choice == choice) problem.weights.push_back(views[j]);
+        }
+        prepared.emplace_back(&choice, prepare_input(choice, problem, ctx_));
+        shared = prepared.end() - 1;
+      }
+      quantize(linear, views[i], moment, shared->second.get(), start, replacements);
+      weights[i] = {};
+    }
+  }
+
+  /// Tables and head: none of them shares an input with another.
+  void quantize_tables(const PlannedBlock& block) {
+    say(block.layer, "quantize");
+    for (const PlannedInput& input : block.inputs) {
+      for (const PlannedTensor& table : input.linears) {
+        const Clock::time_point start = Clock::now();
+        const AlignedBuffer<float> weight = load_matrix(table.slot, ctx_);
+        release_pages(table.slot.tensor->bytes);
+        quantize(table, {weight.data(), table.slot.shape[0], table.slot.shape[1]}, nullptr, nullptr,
+                 start, nullptr);
+      }
+    }
+  }
+
+  /// @param input null: prepared for this matrix alone.
+  void quantize(const PlannedTensor& tensor, Matrix<const float> weight, const SecondMoment* moment,
+                const PreparedInput* input, Clock::time_point start,
+                std::vector<Replacement>* replacements) {
+    const Slot& slot = tensor.slot;
+    const Problem problem{.weight = weight,
+                          .moment = moment,
+                          .seed = options_.seed,
+                          .input_name = slot.input,
+                          .matrix_name = slot.name};
+    Solution solution = [&] {
+      const PhaseTimer timer = timed("solve");
+      return input != nullptr ? solve(*tensor.choice, *input, problem, ctx_)
+                              : solve(*tensor.choice, problem, ctx_);
+    }();
+    PackedMatrix packed = pack(solution.q);
     TWOFOLD_ASSERT(packed.format.name == tensor.format.name);
-    weights_.write(packed.bytes.view.bytes);
+    weights_->write(packed.bytes.view.bytes);
     const TransformSpec& transform = solution.q.transform;
-    const bool first_use = input_scales_.emplace(tensor.input_scale, transform.input_scale).second;
-    tensors_[slot.name] = {{"format", packed.format.name},
-                           {"shape", slot.shape},
-                           {"transform", transform_to_json(transform, tensor.input_scale)}};
+    const bool first_use =
+        state_.input_scales.emplace(tensor.input_scale, transform.input_scale).second;
+    state_.stored[slot.name] = {{"format", packed.format.name},
+                                {"shape", slot.shape},
+                                {"transform", transform_to_json(transform, tensor.input_scale)}};
     MatrixReport row = row_of(tensor, start);
     row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size());
     if (first_use) row.bytes += find_transform(transform.name).stored_bytes(transform);
     row.proxy_loss = solution.proxy_loss;
-    row.notes = solution.notes;
-    add(std::move(row));
+    row.explore_seconds = solution.explore_seconds;
+    row.notes = std::move(solution.notes);
+    state_.matrices.push_back(std::move(row));
+    if (replacements != nullptr) {
+      replacements->push_back({slot.slot, std::move(packed), std::move(solution.q.transform)});
+    }
+    progress_.step(steps_of(tensor));
+  }
+
+  void add_input(const std::string& name, const CollectedMoment& collected) {
+    const SecondMoment& moment = collected.moment;
+    InputReport input{
+        .name = name, .tokens = moment.tokens, .dropped = collected.dropped, .dead = 0};
+    for (int64_t j = 0; j < moment.cols; ++j) {
+      input.dead += moment.h[static_cast<size_t>(j * moment.cols + j)] == 0 ? 1 : 0;
+    }
+    state_.inputs.push_back(std::move(input));
   }
 
   void keep(const PlannedTensor& tensor) {
     ctx_.check_cancelled();
     const Clock::time_point start = Clock::now();
-    write_dense(tensor.slot, tensor.stored.dtype, weights_, ctx_);
+    write_dense(tensor.slot, tensor.stored.dtype, *weights_, ctx_);
+    release_pages(tensor.slot.tensor->bytes);
     if (tensor.slot.shape.size() != 2) return;
     MatrixReport row = row_of(tensor, start);
     row.bytes = row.rows * row.cols * static_cast<int64_t>(dtype_info(tensor.stored.dtype).bytes);
     row.proxy_loss = 0;
-    add(std::move(row));
+    state_.matrices.push_back(std::move(row));
+    progress_.step();
   }
 
   /// Numbers that binary16 holds exactly.
   void write_scale(const std::vector<float>& scale) {
     std::vector<uint16_t> bits(scale.size());
     ops(ctx_.isa).f32_to_f16(scale.data(), bits.data(), static_cast<int64_t>(bits.size()));
-    weights_.write(std::as_bytes(std::span(bits)));
+    weights_->write(std::as_bytes(std::span(bits)));
   }
 
   static MatrixReport row_of(const PlannedTensor& tensor, Clock::time_point start) {
@@ -113,42 +423,99 @@ class Quantizer {
     return row;
   }
 
-  void add(MatrixReport row) {
-    report_.matrices.push_back(std::move(row));
-    ctx_.report("quantize", ++done_, matrix_count_);
+  void report_calibration() {
+    if (!samples_) return;
+    const CalibrationOptions options = options_.calibration.value_or(CalibrationOptions{});
+    CalibrationReport& calibration = report_.calibration.emplace();
+    calibration.source = samples_->source;
+    calibration.text_sha256 = samples_->text_sha256;
+    calibration.samples = std::ssize(samples_->windows);
+    calibration.context = samples_->windows.empty() ? 0 : std::ssize(samples_->windows.front());
+    calibration.sampling =
+        std::ranges::find(all_samplings(), options.sampling, &SamplingMode::sampling)->name;
+    calibration.true_sequential = options_.true_sequential;
+    calibration.inputs = std::move(state_.inputs);
+    note_inputs();
   }
 
   void finish() {
-    weights_.finish();
-    report_.bytes = static_cast<int64_t>(weights_.total_bytes());
+    weights_->finish();
+    report_.bytes = static_cast<int64_t>(weights_->total_bytes());
+    report_.matrices = std::move(state_.matrices);
+    report_calibration();
     complete_figures(report_);
     OrderedJson config(source_.config_json);
     OrderedJson& quantization = config["quantization_config"] = OrderedJson::object();
     quantization["quant_method"] = "twofold";
     quantization["format_version"] = kFolderFormatVersion;
-    quantization["untied_head"] = plan_.untied_head;
+    quantization["untied_head"] = work_.output.untied_head;
     quantization["recipe"] = to_json(recipe_);
-    quantization["tensors"] = std::move(tensors_);
+    quantization["tensors"] = std::move(state_.stored);
     write_config(config, folder_);
     open_model(folder_.partial());  // what was written must read back
-    report_.seconds = seconds_since(start_);
+    if (options_.score) score();
+    report_.seconds = earlier_seconds_ + seconds_since(start_);
+    report_.peak_memory_bytes = peak_memory_bytes().value_or(0);
     write_text_file(folder_.file(kReportFile),
                     dump_json(report_json(report_, source_, options_, ctx_)));
     ctx_.check_cancelled();
+    remove_working_files();
     folder_.commit();
   }
 
-  Clock::time_point start_ = Clock::now();
+  void score() {
+    const PhaseTimer timer = timed("score");
+    std::optional<CalibrationSamples> samples = samples_ ? samples_ : builtin_held_back(source_);
+    if (samples) report_.score = score_result(source_, folder_.partial(), *samples, ctx_);
+    if (!report_.score) {
+      report_.notes.push_back(samples ? "not scored: the text holds nothing beyond the samples"
+                                      : "not scored: the source has no tokenizer");
+      return;
+    }
+    const std::string warning = broken_warning(*report_.score);
+    if (!warning.empty()) report_.notes.push_back(warning);
+  }
+
+  /// What calibration met that is out of the ordinary.
+  void note_inputs() {
+    for (const InputReport& input : report_.calibration->inputs) {
+      if (input.tokens == 0) {
+        report_.notes.push_back(fmt::format("{}: no calibration token reached it", input.name));
+      } else if (input.dead > 0) {
+        report_.notes.push_back(fmt::format("{}: {} inputs are always 0", input.name, input.dead));
+      }
+      if (input.dropped > 0) {
+        report_.notes.push_back(
+            fmt::format("{}: {} tokens were not finite and left out", input.name, input.dropped));
+      }
+    }
+  }
+
+  /// What only an unfinished folder has.
+  void remove_working_files() {
+    std::error_code ignored;  // a left file does no harm
+    std::filesystem::remove(folder_.file(kResumeFile), ignored);
+    HiddenStates::remove_files(folder_.partial());
+    saved_blocks_ = 0;
+  }
+
+  Clock::time_point start_ = Clock::now(), last_save_ = start_;
+  double earlier_seconds_ = 0;  // of the interrupted run
+  double save_seconds_ = 0;     // of the last one
+  int64_t saved_blocks_ = 0;    // from which a later run can go on
   const ModelFiles& source_;
   const Recipe& recipe_;
   const QuantizeOptions& options_;
   const Context& ctx_;
-  OutputPlan plan_;
+  WorkPlan work_;
+  std::optional<CalibrationSamples> samples_;
+  MemoryMode mode_;
   OutputFolder folder_;
-  SafetensorsWriter weights_;
-  int64_t matrix_count_ = 0, done_ = 0;
-  std::map<std::string, std::vector<float>> input_scales_;  // by tensor, as planned
-  OrderedJson tensors_ = OrderedJson::object();
+  Progress progress_;
+  std::string fingerprint_;
+  std::optional<SafetensorsWriter> weights_;
+  std::optional<CalibrationRun> calibration_;
+  ResumeState state_;
   QuantizeReport report_;
 };
 

@@ -14,6 +14,42 @@ double bits_over(int64_t bytes, int64_t weights) {
   return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
 }
 
+/// What a report says of a matrix beside its shape, format and bytes.
+template <class AnyJson>
+void read_matrix(const AnyJson& json, MatrixReport& matrix) {
+  matrix.method = json.at("method").template get<std::string>();
+  matrix.parameters = json.at("parameters");
+  if (const AnyJson& loss = json.at("proxy_loss"); !loss.is_null())
+    matrix.proxy_loss = loss.template get<double>();
+  matrix.seconds = json.at("seconds").template get<double>();
+  matrix.explore_seconds = json.value("explore_seconds", 0.0);
+  matrix.notes = json.at("notes").template get<std::vector<std::string>>();
+}
+
+OrderedJson to_json(const CalibrationReport& calibration) {
+  OrderedJson json;
+  json["source"] = calibration.source;
+  json["text_sha256"] = calibration.text_sha256;
+  json["samples"] = calibration.samples;
+  json["context"] = calibration.context;
+  json["sampling"] = calibration.sampling;
+  json["true_sequential"] = calibration.true_sequential;
+  json["inputs"] = OrderedJson::array();
+  for (const InputReport& input : calibration.inputs) json["inputs"].push_back(to_json(input));
+  return json;
+}
+
+OrderedJson to_json(const SelfScore& score) {
+  OrderedJson json;
+  json["text"] = score.text;
+  json["tokens"] = score.tokens;
+  json["source_nats_per_token"] = score.source_nats;
+  json["nats_per_token"] = score.result_nats;
+  return json;
+}
+
+}  // namespace
+
 OrderedJson to_json(const MatrixReport& matrix) {
   OrderedJson json;
   json["name"] = matrix.name;
@@ -25,21 +61,51 @@ OrderedJson to_json(const MatrixReport& matrix) {
   json["bits_per_weight"] = matrix.bits_per_weight;
   json["proxy_loss"] = matrix.proxy_loss ? OrderedJson(*matrix.proxy_loss) : OrderedJson();
   json["seconds"] = matrix.seconds;
+  json["explore_seconds"] = matrix.explore_seconds;
   json["parameters"] = OrderedJson(matrix.parameters);
   json["notes"] = matrix.notes;
   return json;
 }
 
-void read_matrix(const Json& json, MatrixReport& matrix) {
-  matrix.method = json.at("method").get<std::string>();
-  matrix.parameters = json.at("parameters");
-  if (const Json& loss = json.at("proxy_loss"); !loss.is_null())
-    matrix.proxy_loss = loss.get<double>();
-  matrix.seconds = json.at("seconds").get<double>();
-  matrix.notes = json.at("notes").get<std::vector<std::string>>();
+MatrixReport matrix_from_json(const OrderedJson& json) {
+  MatrixReport matrix;
+  matrix.name = json.at("name").get<std::string>();
+  matrix.rows = json.at("rows").get<int64_t>();
+  matrix.cols = json.at("cols").get<int64_t>();
+  matrix.format = json.at("format").get<std::string>();
+  matrix.bytes = json.at("bytes").get<int64_t>();
+  read_matrix(json, matrix);
+  matrix.quantized = matrix.method != kKeepMethod;
+  return matrix;
 }
 
-}  // namespace
+OrderedJson to_json(const InputReport& input) {
+  return {{"name", input.name},
+          {"tokens", input.tokens},
+          {"dropped", input.dropped},
+          {"dead", input.dead}};
+}
+
+InputReport input_from_json(const OrderedJson& json) {
+  return {.name = json.at("name").get<std::string>(),
+          .tokens = json.at("tokens").get<int64_t>(),
+          .dropped = json.at("dropped").get<int64_t>(),
+          .dead = json.at("dead").get<int64_t>()};
+}
+
+OrderedJson to_json(const std::vector<PhaseSeconds>& phases) {
+  OrderedJson json = OrderedJson::object();
+  for (const PhaseSeconds& phase : phases) json[phase.phase] = phase.seconds;
+  return json;
+}
+
+std::vector<PhaseSeconds> phases_from_json(const OrderedJson& json) {
+  std::vector<PhaseSeconds> phases;
+  for (const auto& [phase, seconds] : json.items()) {
+    phases.push_back({phase, seconds.get<double>()});
+  }
+  return phases;
+}
 
 void complete_figures(QuantizeReport& report) {
   int64_t all_bytes = 0, all_weights = 0, bytes = 0, weights = 0;
@@ -78,6 +144,18 @@ OrderedJson to_json(const QuantizeReport& report) {
   return json;
 }
 
+OrderedJson run_to_json(const QuantizeReport& report) {
+  OrderedJson json;
+  json["seconds"] = report.seconds;
+  json["phases"] = to_json(report.phases);
+  json["peak_memory_bytes"] = report.peak_memory_bytes;
+  json["calibration"] = report.calibration ? to_json(*report.calibration) : OrderedJson();
+  json["score"] = report.score ? to_json(*report.score) : OrderedJson();
+  json["notes"] = report.notes;
+  json.update(to_json(report));
+  return json;
+}
+
 OrderedJson report_json(const QuantizeReport& report, const ModelFiles& source,
                         const QuantizeOptions& options, const Context& ctx) {
   OrderedJson json;
@@ -87,8 +165,7 @@ OrderedJson report_json(const QuantizeReport& report, const ModelFiles& source,
   json["seed"] = options.seed;
   json["instruction_set"] = isa_name(ctx.isa);
   json["threads"] = ctx.pool.size();
-  json["seconds"] = report.seconds;
-  json.update(to_json(report));
+  json.update(run_to_json(report));
   return json;
 }
 

@@ -17,6 +17,16 @@ void complete_figures(QuantizeReport& report);
 /// reading their weights.
 std::string source_fingerprint(const ModelFiles& source);
 
+/// Rows of the report, and back.
+/// @throws nlohmann's exceptions from the functions that read, for the caller to name the file.
+nlohmann::ordered_json to_json(const MatrixReport& matrix);
+MatrixReport matrix_from_json(const nlohmann::ordered_json& json);
+nlohmann::ordered_json to_json(const InputReport& input);
+InputReport input_from_json(const nlohmann::ordered_json& json);
+/// An object: phase -> seconds.
+nlohmann::ordered_json to_json(const std::vector<PhaseSeconds>& phases);
+std::vector<PhaseSeconds> phases_from_json(const nlohmann::ordered_json& json);
+
 /// The report file: the whole run, then what `to_json` gives.
 nlohmann::ordered_json report_json(const QuantizeReport& report, const ModelFiles& source,
                                    const QuantizeOptions& options, const Context& ctx);

@@ -1,0 +1,191 @@
+#include "pipeline/memory_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "base/error.h"
+#include "io/file.h"
+#include "pipeline/hidden_states.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kFloat = sizeof(float), kDouble = sizeof(double);
+/// Scratch of each thread: panels of the float product, rows in flight, the stack.
+constexpr int64_t kThreadBytes = int64_t{1} << 20;
+/// Tables and codes that do not grow with the model, allocator slack.
+constexpr int64_t kFixedBytes = int64_t{1} << 20;
+/// Tokens and rows of logits that scoring holds at once (eval/evaluate.cpp).
+constexpr int64_t kScoreTokens = 2048, kScoreRows = 256, kScoreFloats = int64_t{16} << 20;
+
+struct Longest {
+  int64_t all = 0, longest = 0;  // tokens
+};
+
+Longest tokens_of(const CalibrationSamples& samples) {
+  Longest tokens;
+  for (const std::vector<int32_t>& window : samples.windows) {
+    tokens.all += std::ssize(window);
+    tokens.longest = std::max(tokens.longest, static_cast<int64_t>(std::ssize(window)));
+  }
+  return tokens;
+}
+
+/// Activations of `tokens` tokens inside one block: BlockBuffers and the stream.
+int64_t activation_bytes(const ModelConfig& c, int64_t tokens) {
+  const int64_t attention = 2 * c.q_width() + 2 * c.kv_width();
+  const int64_t mlp = c.intermediate * (c.gated_mlp ? 3 : 2);
+  return tokens * (2 * c.hidden + std::max(attention, mlp)) * kFloat;
+}
+
+/// Numbers and codes of one matrix while it is solved: the copy in the stored basis, codes; with
+/// feedback a second set of codes, and where groups are fitted on the way the errors in float64.
+int64_t solve_bytes(const PlannedTensor& tensor, bool with_moment) {
+  constexpr int64_t kCode = sizeof(uint16_t);
+  const int64_t feedback = with_moment ? kCode : 0;
+  const int64_t errors = with_moment && tensor.choice->group > 0 ? kDouble + kCode : 0;
+  return tensor.slot.shape[0] * tensor.slot.shape[1] * (kFloat + kCode + feedback + errors);
+}
+
+/// The mean, the conditioned moment, its factor, and the copy the factor is made from.
+int64_t moment_bytes(int64_t cols) { return 4 * cols * cols * kDouble; }
+
+class Counter {
+ public:
+  explicit Counter(const MemoryRequest& request) : request_(request) {
+    base_ = request.resident_bytes + kFixedBytes + kThreadBytes * request.threads;
+  }
+
+  MemoryNeed count(MemoryMode mode) {
+    need_ = {};
+    for (const PlannedBlock& block : request_.work.output.blocks) {
+      if (block.layer >= 0 && block.layer <= request_.work.last_calibrated) {
+        add_calibrated(block, mode);
+      } else {
+        add_data_free(block);
+      }
+    }
+    if (request_.score) add_score();
+    return need_;
+  }
+
+ private:
+  void offer(int64_t bytes, std::string phase) {
+    if (base_ + bytes > need_.bytes) need_ = {base_ + bytes, std::move(phase)};
+  }
+
+  int64_t stored_bytes(int layer) const {
+    int64_t bytes = 0;
+    for (const Slot& slot : request_.source.slots) {
+      if (slot.layer == layer) bytes += static_cast<int64_t>(slot.tensor->bytes.size());
+    }
+    return bytes;
+  }
+
+  int64_t states_bytes(MemoryMode mode) const {
+    const Longest tokens = tokens_of(*request_.samples);
+    return HiddenStates::bytes(tokens.all, tokens.longest, request_.source.config.hidden,
+                               mode.states_in_memory);
+  }
+
+  static int64_t weights_bytes(const PlannedInput& input) {
+    int64_t bytes = 0;
+    for (const PlannedTensor& linear : input.linears) {
+      bytes += linear.slot.shape[0] * linear.slot.shape[1] * kFloat;
+    }
+    return bytes;
+  }
+
+  static int64_t largest_solve(const PlannedInput& input, bool with_moment) {
+    int64_t bytes = 0;
+    for (const PlannedTensor& linear : input.linears) {
+      bytes = std::max(bytes, solve_bytes(linear, with_moment));
+    }
+    return bytes;
+  }
+
+  void add_data_free(const PlannedBlock& block) {
+    const bool tables = block.layer < 0;  // one at a time, their pages given back
+    const int64_t stored = tables ? 0 : stored_bytes(block.layer);
+    for (const PlannedInput& input : block.inputs) {
+      for (const PlannedTensor& tensor : input.linears) {
+        const int64_t own = tensor.slot.shape[0] * tensor.slot.shape[1] * kFloat;
+        offer(stored + (tables ? own : weights_bytes(input)) + solve_bytes(tensor, false),
+              tensor.slot.name);
+      }
+    }
+  }
+
+  void add_calibrated(const PlannedBlock& block, MemoryMode mode) {
+    const int64_t always =
+        states_bytes(mode) + stored_bytes(block.layer) +
+        activation_bytes(request_.source.config, tokens_of(*request_.samples).longest);
+    const bool input_by_input = mode.input_by_input || request_.true_sequential;
+    for (const auto& stage : stages_of(block, input_by_input)) {
+      int64_t moments = 0;
+      for (const auto& [name, cols] : request_.work.calibrated(stage)) {
+        moments += cols * cols * kDouble;
+      }
+      offer(always + moments, fmt::format("block {}, moments", block.layer));
+      for (const PlannedInput& input : stage) {
+        const bool known = request_.work.is_calibrated(input);
+        const int64_t cols = input.linears.front().slot.shape[1];
+        const int64_t own = known ? moment_bytes(cols) - cols * cols * kDouble : 0;
+        offer(always + moments + own + weights_bytes(input) + largest_solve(input, known),
+              input.name);
+        if (known) moments -= cols * cols * kDouble;
+      }
+    }
+  }
+
+  void add_score() {
+    const ModelConfig& config = request_.source.config;
+    const int64_t rows = std::clamp<int64_t>(kScoreFloats / config.vocab_size, 1, kScoreRows);
+    offer(request_.source.checkpoint->stored_bytes() + activation_bytes(config, kScoreTokens) +
+              rows * config.vocab_size * kFloat,
+          "score");
+  }
+
+  const MemoryRequest& request_;
+  int64_t base_ = 0;
+  MemoryNeed need_;
+};
+
+}  // namespace
+
+int64_t resident_bytes() {
+  // "size resident ..." in pages.
+  const std::string text = read_text_file("/proc/self/statm", 4096);
+  const size_t space = text.find(' ');
+  int64_t pages = 0;
+  if (space != std::string::npos) {
+    std::from_chars(text.data() + space + 1, text.data() + text.size(), pages);
+  }
+  return pages * page_bytes();
+}
+
+MemoryNeed predict_memory(const MemoryRequest& request, MemoryMode mode) {
+  return Counter(request).count(mode);
+}
+
+MemoryMode choose_memory_mode(const MemoryRequest& request, std::optional<int64_t> budget) {
+  // From the fastest to the smallest: a file of states is cheaper than passes for each input.
+  constexpr std::array kModes = {
+      MemoryMode{.states_in_memory = true, .input_by_input = false},
+      MemoryMode{.states_in_memory = false, .input_by_input = false},
+      MemoryMode{.states_in_memory = true, .input_by_input = true},
+      MemoryMode{.states_in_memory = false, .input_by_input = true},
+  };
+  if (!budget) return kModes.front();
+  MemoryNeed least{.bytes = INT64_MAX, .phase = {}};
+  for (const MemoryMode mode : kModes) {
+    MemoryNeed need = predict_memory(request, mode);
+    if (need.bytes <= *budget) return mode;
+    if (need.bytes < least.bytes) least = std::move(need);
+  }
+  fail(ErrorCode::kInvalidArgument, "memory", "expected at least {}M, which {} needs; found {}M",
+       (least.bytes + (1 << 20) - 1) >> 20, least.phase, *budget >> 20);
+}
+
+}  // namespace twofold

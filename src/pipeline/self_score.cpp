@@ -1,0 +1,70 @@
+#include "pipeline/self_score.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "engine/load_tokenizer.h"
+#include "eval/evaluate.h"
+#include "io/file.h"
+
+namespace twofold {
+namespace {
+
+/// Samples of which only what is held back is used.
+constexpr int64_t kScoreContext = 512;
+
+std::string_view sequence_protocol() {
+  return std::ranges::find(all_protocols(), false, &Protocol::needs_text)->name;
+}
+
+/// Loss of one model; its pages are given back. @param tokens out: targets scored.
+double loss_of(const ModelFiles& files, std::span<const std::vector<int32_t>> texts,
+               int64_t& tokens, const Context& ctx) {
+  const auto model = Model::load(files);
+  double loss = std::numeric_limits<double>::infinity();
+  try {
+    const EvalResult result =
+        evaluate(*model, nullptr, texts, 0, {.protocol = std::string(sequence_protocol())},
+                 {.config = model->config()}, ctx);
+    loss = result.nats_per_token;
+    tokens = result.tokens;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupported) throw;  // a loss that is not finite
+  }
+  for (const StoredTensor& tensor : files.checkpoint->tensors()) release_pages(tensor.bytes);
+  return loss;
+}
+
+}  // namespace
+
+std::optional<SelfScore> score_result(const ModelFiles& source, const std::filesystem::path& result,
+                                      const CalibrationSamples& samples, const Context& ctx) {
+  std::vector<std::vector<int32_t>> texts;
+  for (const std::vector<int32_t>& ids : samples.held_back) {
+    if (ids.size() >= 2) texts.push_back(ids);
+  }
+  if (texts.empty()) return std::nullopt;
+  SelfScore score{.text = fmt::format("{}, held back", samples.source)};
+  score.source_nats = loss_of(source, texts, score.tokens, ctx);
+  score.result_nats = loss_of(open_model(result), texts, score.tokens, ctx);
+  return score;
+}
+
+std::optional<CalibrationSamples> builtin_held_back(const ModelFiles& source) {
+  const auto tokenizer = load_tokenizer(source);
+  if (tokenizer == nullptr) return std::nullopt;
+  return load_samples({.samples = 1, .context = kScoreContext}, *tokenizer, source.config.context,
+                      0);
+}
+
+std::string broken_warning(const SelfScore& score) {
+  if (score.result_nats <= score.source_nats + kBrokenNats) return {};
+  return fmt::format(
+      "WARNING: the result is broken: its loss is {:.3f} nats per token on {}, the source's is "
+      "{:.3f}; expected at most {} more. Use more bits, smaller groups or another method",
+      score.result_nats, score.text, score.source_nats, kBrokenNats);
+}
+
+}  // namespace twofold

@@ -1,0 +1,277 @@
+// Calibrated quantization: what it writes does not depend on threads, memory or interruptions; what
+// it says of itself is true.
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/sha256.h"
+#include "engine/load_tokenizer.h"
+#include "eval/evaluate.h"
+#include "pipeline/forecast.h"
+#include "pipeline/quantize_model.h"
+#include "pipeline/support.h"
+#include "quant/method.h"
+
+namespace twofold {
+namespace {
+
+using testing::error_of;
+using testing::read_file;
+using testing::stories;
+using testing::TempFolder;
+using testing::test_data;
+using testing::tiny_model;
+using testing::write_file;
+namespace fs = std::filesystem;
+
+Recipe calibrated_recipe(const std::string& method = "gptq", int bits = 3) {
+  return testing::recipe_of(method, bits);
+}
+
+CalibrationOptions few_samples() {
+  return {.files = {test_data("text") / "ts-calibration.txt"}, .samples = 4, .context = 64};
+}
+
+class Calibrated : public ::testing::Test {
+ protected:
+  QuantizeOptions options(const std::string& name) {
+    return {.output = folder_ / name,
+            .seed = 7,
+            .command_line = "test",
+            .calibration = few_samples(),
+            .save_interval_seconds = 0};
+  }
+  QuantizeReport run(const QuantizeOptions& options, const Recipe& recipe = calibrated_recipe(),
+                     int threads = 2) {
+    ThreadPool pool(threads, false);
+    const Context ctx{.pool = pool, .progress = progress_, .log = [this](std::string_view line) {
+                        log_ += std::string(line) + "\n";
+                      }};
+    return quantize_model(open_model(stories()), recipe, options, ctx);
+  }
+  /// Everything but the report, which says how long it took.
+  std::map<std::string, std::string> files_of(const std::string& name) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder_ / name)) {
+      const std::string file = entry.path().filename().string();
+      if (file != "quantization_report.json") files[file] = sha256_hex(read_file(entry.path()));
+    }
+    return files;
+  }
+
+  TempFolder folder_;
+  ProgressFn progress_;
+  std::string log_;
+};
+
+TEST_F(Calibrated, FilesDoNotDependOnThreadsOrMemory) {
+  // The hidden states of these samples have 4 MB.
+  const CalibrationOptions many = {.files = few_samples().files, .samples = 60, .context = 256};
+  QuantizeOptions two = options("two"), one = options("one"), tight = options("tight");
+  two.calibration = one.calibration = tight.calibration = many;
+  run(two);
+  run(one, calibrated_recipe(), 1);
+  EXPECT_EQ(files_of("one"), files_of("two"));
+  // The least memory that works: the error names it.
+  tight.memory_bytes = 1 << 20;
+  const std::string message = error_of([&] { run(tight); }, ErrorCode::kInvalidArgument);
+  const size_t at = message.find("at least ");
+  ASSERT_NE(at, std::string::npos) << message;
+  EXPECT_FALSE(fs::exists(folder_ / "tight.partial"));
+  tight.memory_bytes = (std::stoll(message.substr(at + 9)) + 1) << 20;
+  bool saw_file = false;
+  progress_ = [&](std::string_view, int64_t, int64_t) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(folder_ / "tight.partial", ignored)) {
+      saw_file |= entry.path().filename() == "hidden-states-1.f32";
+    }
+  };
+  tight.save_interval_seconds = 1000;  // so that only the budget makes files
+  run(tight);
+  EXPECT_TRUE(saw_file);
+  EXPECT_EQ(files_of("tight"), files_of("two"));
+}
+
+TEST_F(Calibrated, AnInterruptedRunGoesOnAndWritesTheSameBytes) {
+  run(options("whole"));
+  const auto expected = files_of("whole");
+  for (const int64_t stop : {12, 20, 31, 40}) {
+    const QuantizeOptions wanted = options("parts");
+    int64_t total = 0;
+    progress_ = [&](std::string_view, int64_t done, int64_t all) {
+      total = all;
+      if (done >= stop) fail(ErrorCode::kCancelled, "", "stopped here");
+    };
+    error_of([&] { run(wanted); }, ErrorCode::kCancelled);
+    ASSERT_LT(stop, total);
+    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json")) << stop;
+    progress_ = {};
+    log_.clear();
+    run(wanted);
+    EXPECT_NE(log_.find("going on after"), std::string::npos) << log_;
+    EXPECT_EQ(files_of("parts"), expected) << stop;
+    EXPECT_FALSE(fs::exists(folder_ / "parts.partial"));
+    fs::remove_all(folder_ / "parts");
+  }
+}
+
+TEST_F(Calibrated, OtherWorkOrDamagedFilesStartAnew) {
+  run(options("whole"));
+  const auto expected = files_of("whole");
+  const auto stop = [&](const QuantizeOptions& wanted) {
+    progress_ = [](std::string_view, int64_t done, int64_t) {
+      if (done >= 30) fail(ErrorCode::kCancelled, "", "stopped here");
+    };
+    error_of([&] { run(wanted); }, ErrorCode::kCancelled);
+    progress_ = {};
+    log_.clear();
+  };
+  const fs::path partial = folder_ / "parts.partial";
+  const auto damage = [&](const std::string& name) {
+    std::string bytes = read_file(partial / name);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_file(partial / name, bytes);
+  };
+  const std::vector<std::function<void(QuantizeOptions&)>> changes = {
+      [](QuantizeOptions& o) { o.resume = false; },
+      [&](QuantizeOptions&) { damage("model.safetensors"); },
+      [&](QuantizeOptions&) {
+        for (const auto& entry : fs::directory_iterator(partial)) {
+          const std::string name = entry.path().filename().string();
+          if (name.starts_with("hidden-states-")) damage(name);
+        }
+      },
+      [&](QuantizeOptions&) { write_file(partial / "resume.json", "{\"blocks\": 3}"); }};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    stop(options("parts"));
+    QuantizeOptions wanted = options("parts");
+    changes[i](wanted);
+    run(wanted);
+    EXPECT_NE(log_.find("starting anew"), std::string::npos) << i << log_;
+    EXPECT_EQ(files_of("parts"), expected) << i;
+    fs::remove_all(folder_ / "parts");
+  }
+  QuantizeOptions other = options("parts");
+  other.seed = 8;
+  stop(other);
+  run(options("parts"));
+  EXPECT_NE(log_.find("starting anew"), std::string::npos) << log_;
+  EXPECT_EQ(files_of("parts"), expected);
+}
+
+TEST_F(Calibrated, TrueSequentialTakesMomentsFromWhatIsQuantized) {
+  run(options("plain"));
+  QuantizeOptions sequential = options("sequential");
+  sequential.true_sequential = true;
+  const QuantizeReport report = run(sequential);
+  EXPECT_TRUE(report.calibration->true_sequential);
+  EXPECT_NE(files_of("sequential")["model.safetensors"], files_of("plain")["model.safetensors"]);
+}
+
+TEST_F(Calibrated, TheReportSaysWhatWasCalibrated) {
+  const QuantizeReport report = run(options("out"));
+  ASSERT_TRUE(report.calibration);
+  EXPECT_EQ(report.calibration->samples, 4);
+  EXPECT_EQ(report.calibration->context, 64);
+  EXPECT_EQ(report.calibration->inputs.size(), 20u);  // 5 blocks
+  for (const InputReport& input : report.calibration->inputs) EXPECT_EQ(input.tokens, 256);
+  const Json json = Json::parse(read_file(folder_ / "out/quantization_report.json"));
+  EXPECT_EQ(json["calibration"]["inputs"].size(), 20u);
+  EXPECT_EQ(json["calibration"]["text_sha256"], report.calibration->text_sha256);
+  EXPECT_GT(json["phases"]["observe"].get<double>(), 0);
+  EXPECT_GT(json["peak_memory_bytes"].get<int64_t>(), 1 << 20);
+}
+
+TEST_F(Calibrated, CalibratedRoundingLosesLessThanNearest) {
+  QuantizeOptions gptq = options("gptq"), rtn = options("rtn");
+  gptq.score = rtn.score = true;
+  rtn.calibration.reset();
+  const auto calibrated = run(gptq).score, nearest = run(rtn, calibrated_recipe("rtn")).score;
+  ASSERT_TRUE(calibrated && nearest);
+  EXPECT_LT(calibrated->result_nats - calibrated->source_nats,
+            nearest->result_nats - nearest->source_nats);
+}
+
+TEST_F(Calibrated, DataFreeMethodsCollectNothing) {
+  QuantizeOptions free = options("out");
+  free.calibration.reset();
+  const QuantizeReport report = run(free, calibrated_recipe("rtn"));
+  EXPECT_FALSE(report.calibration);
+}
+
+TEST_F(Calibrated, TheScoreIsThatOfTheFolder) {
+  QuantizeOptions scored = options("out");
+  scored.score = true;
+  const QuantizeReport report = run(scored);
+  ASSERT_TRUE(report.score);
+  EXPECT_GT(report.score->tokens, 0);
+  ThreadPool pool(1);
+  const Context ctx{.pool = pool};
+  const ModelFiles source = open_model(stories());
+  const CalibrationSamples samples =
+      load_samples(few_samples(), *load_tokenizer(source), source.config.context, 7);
+  const auto loss = [&](const fs::path& path) {
+    const auto model = Model::load(path);
+    return evaluate(*model, nullptr, samples.held_back, 0, {.protocol = "sequences"},
+                    {.config = model->config()}, ctx)
+        .nats_per_token;
+  };
+  EXPECT_NEAR(report.score->source_nats, loss(stories()), 1e-9);
+  EXPECT_NEAR(report.score->result_nats, loss(folder_ / "out"), 1e-9);
+  EXPECT_TRUE(report.notes.empty());
+}
+
+TEST_F(Calibrated, ABrokenResultIsCalledBroken) {
+  QuantizeOptions scored = options("out");
+  scored.score = true;
+  const QuantizeReport report = run(scored, calibrated_recipe("rtn", 2));
+  ASSERT_FALSE(report.notes.empty());
+  EXPECT_NE(report.notes.back().find("broken"), std::string::npos) << report.notes.back();
+}
+
+TEST_F(Calibrated, TooLittleTextIsAnErrorWithBothCounts) {
+  QuantizeOptions many = options("out");
+  write_file(folder_ / "short.txt", "Once upon a time there was a cat.");
+  many.calibration->files = {folder_ / "short.txt"};
+  const std::string message = error_of([&] { run(many); }, ErrorCode::kInvalidArgument);
+  EXPECT_NE(message.find("short.txt"), std::string::npos) << message;
+  EXPECT_NE(message.find("256"), std::string::npos) << message;
+  write_file(folder_ / "short.txt", "caf\xe9 au lait");
+  const std::string encoding = error_of([&] { run(many); }, ErrorCode::kCorruptFile);
+  EXPECT_NE(encoding.find("short.txt"), std::string::npos) << encoding;
+  many.calibration->files = {folder_ / "none.txt"};
+  error_of([&] { run(many); }, ErrorCode::kIo);
+  EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
+}
+
+TEST_F(Calibrated, ASourceWithoutTokenizerIsRefusedByName) {
+  ThreadPool pool(1);
+  const Context ctx{.pool = pool};
+  const std::string message = error_of(
+      [&] {
+        quantize_model(open_model(tiny_model("gpt2")), calibrated_recipe(), options("out"), ctx);
+      },
+      ErrorCode::kInvalidArgument);
+  EXPECT_NE(message.find("tokenizer"), std::string::npos) << message;
+}
+
+TEST_F(Calibrated, MatricesOutsideOfBlocksThatNeedMomentsAreRefused) {
+  const std::string message =
+      error_of([&] { run(options("out"), testing::recipe_of("gptq", 3, "gptq:4")); },
+               ErrorCode::kInvalidArgument);
+  EXPECT_NE(message.find("embed_tokens"), std::string::npos) << message;
+}
+
+TEST_F(Calibrated, TheForecastOfBytesIsExact) {
+  ThreadPool pool(2, false);
+  const Context ctx{.pool = pool};
+  const Forecast forecast =
+      forecast_quantization(open_model(stories()), calibrated_recipe(), options("out"), ctx);
+  EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
+  EXPECT_EQ(forecast.bytes, run(options("out")).bytes);
+  EXPECT_GT(forecast.seconds, 0);
+}
+
+}  // namespace
+}  // namespace twofold
