@@ -25,17 +25,6 @@ PackedMatrix packed_of(const ModelFiles& files, const Slot& slot) {
                      where);
 }
 
-TransformSpec transform_of(const ModelFiles& files, const Slot& slot) {
-  TransformSpec spec =
-      transform_from_json(slot.transform, fmt::format("{}: {}", files.path.string(), slot.name))
-          .spec;
-  if (slot.input_scale != nullptr) {
-    spec.input_scale.resize(static_cast<size_t>(slot.input_scale->elements()));
-    slot.input_scale->decode(0, slot.input_scale->elements(), spec.input_scale.data());
-  }
-  return spec;
-}
-
 /// The matrix as a kernel or the panel path multiplies it, in the stored basis.
 std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<PackedMatrix>& packed) {
   return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
@@ -66,9 +55,7 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   if (!slot.format.empty()) packed_ = packed_of(files, slot);
   source_ = source_of(slot, packed_);
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
-  if (!slot.transform.is_null()) {
-    bind_transform(transform_of(files, slot));
-  }
+  if (!slot.transform.is_null()) bind_stored_transform(files, slot);
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
 
@@ -78,6 +65,20 @@ Linear::Linear(PackedMatrix packed, const TransformSpec& transform, const Slot* 
   stored_bytes_ = static_cast<int64_t>(packed_->bytes.view.bytes.size());
   bind_transform(transform);
   if (bias != nullptr) bias_ = read_vector(*bias);
+}
+
+void Linear::bind_stored_transform(const ModelFiles& files, const Slot& slot) {
+  const std::string where = fmt::format("{}: {}", files.path.string(), slot.name);
+  TransformSpec spec = transform_from_json(slot.transform, where).spec;
+  if (slot.input_scale != nullptr) {
+    spec.input_scale.resize(static_cast<size_t>(slot.input_scale->elements()));
+    slot.input_scale->decode(0, slot.input_scale->elements(), spec.input_scale.data());
+  }
+  try {
+    bind_transform(spec);
+  } catch (const Error& e) {  // the specification comes from a file
+    fail(ErrorCode::kCorruptFile, where, e.what());
+  }
 }
 
 void Linear::bind_transform(const TransformSpec& spec) {

@@ -43,6 +43,7 @@ class Linear {
   bool in_model_basis() const { return transform_ == nullptr; }
 
  private:
+  void bind_stored_transform(const ModelFiles& files, const Slot& slot);
   void bind_transform(const TransformSpec& spec);
   void multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
 
