@@ -562,7 +562,7 @@ TEST(TwoStepSearch, CountsTheCodebooksOfThePaper) {
   EXPECT_EQ(count_codebooks(6, 3), 116281);
   for (int bits = 1; bits <= kMaxPlanes; ++bits) {
     for (int step_bits : {3, 4, 5}) {
-      EXPECT_EQ(static_cast<int64_t>(CodebookList(step_bits, bits, false).size()),
+      EXPECT_EQ(static_cast<int64_t>(CodebookList(step_bits, bits).size()),
                 count_codebooks(step_bits, bits));
     }
   }
@@ -570,7 +570,7 @@ TEST(TwoStepSearch, CountsTheCodebooksOfThePaper) {
 
 TEST(TwoStepSearch, FindsTheLeastLossOfAllCodebooksAndScales) {
   for (const auto& [step_bits, bits] : {std::pair{3, 2}, {4, 2}, {5, 2}, {3, 3}, {4, 3}}) {
-    const CodebookList list(step_bits, bits, false);
+    const CodebookList list(step_bits, bits);
     const auto codebooks = slow_codebooks(step_bits, bits);
     ASSERT_EQ(codebooks.size(), list.size());
     const int64_t rows = 11, cols = 70;
@@ -580,7 +580,8 @@ TEST(TwoStepSearch, FindsTheLeastLossOfAllCodebooksAndScales) {
     std::vector<TwoStepFit> fits(kSearchRows);
     for (int64_t begin = 0; begin < rows; begin += kSearchRows) {
       const int64_t count = std::min<int64_t>(kSearchRows, rows - begin);
-      search_two_step(list, {w.data() + begin * cols, count, cols}, importance, kFactors, fits);
+      search_two_step(list, {w.data() + begin * cols, count, cols}, importance, kFactors,
+                      ScaleSearch::kAll, fits);
       for (int64_t r = 0; r < count; ++r) {
         const SlowFit slow =
             slow_two_step(std::span(w).subspan(static_cast<size_t>((begin + r) * cols), cols),
@@ -594,20 +595,42 @@ TEST(TwoStepSearch, FindsTheLeastLossOfAllCodebooksAndScales) {
   }
 }
 
-TEST(TwoStepSearch, PrunedListLosesAtMostOnePercent) {
-  const CodebookList all(6, 3, false), pruned(6, 3, true);
-  EXPECT_LT(pruned.size(), all.size());
-  const int64_t rows = 24, cols = 192;
-  std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "pruned");
-  for (size_t i = 0; i < w.size(); i += 3) w[i] *= 2;
-  const std::vector<float> importance = importance_of(cols, "pruned h");
-  std::vector<TwoStepFit> full(kSearchRows), fast(kSearchRows);
-  for (int64_t begin = 0; begin < rows; begin += kSearchRows) {
-    const Matrix<const float> part(w.data() + begin * cols, kSearchRows, cols);
-    search_two_step(all, part, importance, kFactors, full);
-    search_two_step(pruned, part, importance, kFactors, fast);
-    for (size_t r = 0; r < full.size(); ++r) {
-      EXPECT_LE(fast[r].loss, full[r].loss * 1.01) << "row " << begin << " + " << r;
+/// Rows of several shapes: normal, with outliers, of one sign, of few weights.
+std::vector<float> mixed_rows(int64_t rows, int64_t cols) {
+  std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "mixed");
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      float& x = w[static_cast<size_t>(r * cols + c)];
+      if (r % 4 == 1 && c % 3 == 0) x *= 2;
+      if (r % 4 == 2) x = x * x * x * 400;
+      if (r % 4 == 3) x = std::fabs(x) + 0.02f;
+    }
+  }
+  return w;
+}
+
+/// Each row of 192 weights; rows of 40 with very unequal importance together, as the least loss of
+/// one may hang on single weights (found: 2.5 % in 1 of 64).
+TEST(TwoStepSearch, CoarseToFineLosesAtMostOnePercent) {
+  for (const auto& [step_bits, bits, rows] : {std::tuple{6, 3, 64}, {7, 3, 8}}) {
+    const CodebookList all(step_bits, bits);
+    for (const int64_t cols : {40, 192}) {
+      const std::vector<float> w = mixed_rows(rows, cols);
+      const std::vector<float> importance = importance_of(cols, "mixed h");
+      std::vector<TwoStepFit> full(kSearchRows), fast(kSearchRows);
+      double full_sum = 0, fast_sum = 0;
+      for (int64_t begin = 0; begin < rows; begin += kSearchRows) {
+        const Matrix<const float> part(w.data() + begin * cols, kSearchRows, cols);
+        search_two_step(all, part, importance, kFactors, ScaleSearch::kAll, full);
+        search_two_step(all, part, importance, kFactors, ScaleSearch::kCoarseToFine, fast);
+        for (size_t r = 0; r < full.size(); ++r) {
+          const double slack = cols == 192 ? 1.01 : 1.05;
+          EXPECT_LE(fast[r].loss, full[r].loss * slack) << "row " << begin << " + " << r;
+          full_sum += full[r].loss;
+          fast_sum += fast[r].loss;
+        }
+      }
+      EXPECT_LE(fast_sum, full_sum * 1.01) << step_bits << bits;
     }
   }
 }
@@ -617,18 +640,18 @@ TEST(TwoStepGrid, MergedTableHoldsBothStepsExactly) {
   const int64_t rows = 30, cols = 100;
   const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "merge");
   const std::vector<float> importance = importance_of(cols, "merge h");
-  const CodebookList list(5, 3, false);
+  const CodebookList list(5, 3);
   const Rounded out =
       round_nearest(make_grid("two-step", 3, rows, cols), {w.data(), rows, cols}, importance);
   std::vector<TwoStepFit> fits(kSearchRows);
   for (int64_t r = 0; r < rows; ++r) {
     if (r % kSearchRows == 0) {
       search_two_step(list, {w.data() + r * cols, std::min<int64_t>(kSearchRows, rows - r), cols},
-                      importance, kFactors, fits);
+                      importance, kFactors, ScaleSearch::kAll, fits);
     }
     const TwoStepFit& fit = fits[static_cast<size_t>(r % kSearchRows)];
     std::vector<double> expected;
-    const Codebook& codebook = list[fit.choice];
+    const Codebook& codebook = fit.codebook;
     for (int t = 0; t < 8; ++t) {
       const int c = codebook.low + (t & 1) * codebook.d[0] + (t >> 1 & 1) * codebook.d[1] +
                     (t >> 2 & 1) * codebook.d[2];
@@ -648,7 +671,7 @@ TEST(TwoStepGrid, LiteralSearchGoesThroughTheIntegers) {
   const int64_t rows = 12, cols = 300;
   const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "literal");
   const std::vector<float> importance(static_cast<size_t>(cols), 1.0f);
-  const CodebookList list(5, 2, false);
+  const CodebookList list(5, 2);
   const Rounded literal = round_nearest(
       make_grid("two-step", 2, rows, cols, {{"search", "two-step"}}), {w.data(), rows, cols}, {});
   const Rounded nearest =
@@ -658,10 +681,10 @@ TEST(TwoStepGrid, LiteralSearchGoesThroughTheIntegers) {
   for (int64_t r = 0; r < rows; ++r) {
     if (r % kSearchRows == 0) {
       search_two_step(list, {w.data() + r * cols, std::min<int64_t>(kSearchRows, rows - r), cols},
-                      importance, kFactors, fits);
+                      importance, kFactors, ScaleSearch::kAll, fits);
     }
     const TwoStepFit& fit = fits[static_cast<size_t>(r % kSearchRows)];
-    const Codebook& codebook = list[fit.choice];
+    const Codebook& codebook = fit.codebook;
     const int elements[] = {codebook.low, codebook.low + codebook.d[1],
                             codebook.low + codebook.d[0],
                             codebook.low + codebook.d[0] + codebook.d[1]};

@@ -32,10 +32,13 @@ struct SyntheticLayer {
         e[static_cast<size_t>(c)] = static_cast<double>(restored[i]) - weight[i];
       }
       for (size_t i = 0; i < kCols; ++i) {
-        for (size_t j = 0; j < kCols; ++j) {
-          error += e[i] * judge.h[i * kCols + j] * e[j];
-          energy += w[i] * judge.h[i * kCols + j] * w[j];
+        double h_e = judge.h[i * kCols + i] * e[i], h_w = judge.h[i * kCols + i] * w[i];
+        for (size_t j = 0; j < i; ++j) {
+          h_e += 2 * judge.h[i * kCols + j] * e[j];
+          h_w += 2 * judge.h[i * kCols + j] * w[j];
         }
+        error += e[i] * h_e;
+        energy += w[i] * h_w;
       }
     }
     return error / energy;

@@ -17,7 +17,9 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kManyCodebooks = 20000;       // above: pruned
+// Above, scales are searched coarse to fine. Choices with l + sum d < N/2 are kept: they are 6 % of
+// all, and without them rows of one sign lost up to 9 %.
+constexpr int64_t kManyCodebooks = 20000;
 constexpr int64_t kTooManyCodebooks = 2000000;  // refused
 
 /// What the second step does with the integers of the first.
@@ -47,7 +49,8 @@ class TwoStepGrid final : public RowTableGrid {
         options_(std::move(options)) {
     if (options_.second != SecondStep::kReal) {
       const bool many = count_codebooks(options_.step_bits, request.bits) > kManyCodebooks;
-      list_ = std::make_shared<const CodebookList>(options_.step_bits, request.bits, many);
+      list_ = std::make_shared<const CodebookList>(options_.step_bits, request.bits);
+      if (many) scales_ = ScaleSearch::kCoarseToFine;
     }
   }
 
@@ -68,7 +71,7 @@ class TwoStepGrid final : public RowTableGrid {
         const int64_t rows = std::min<int64_t>(kSearchRows, end - r);
         std::array<TwoStepFit, kSearchRows> fits;
         search_two_step(*list_, {weight.data + r * weight.stride, rows, weight.cols, weight.stride},
-                        importance, options_.factors, fits);
+                        importance, options_.factors, scales_, fits);
         for (int64_t i = 0; i < rows; ++i) {
           const TwoStepFit& fit = fits[static_cast<size_t>(i)];
           merge(col_begin, r + i, fit, weight.row(r + i), importance);
@@ -81,7 +84,7 @@ class TwoStepGrid final : public RowTableGrid {
   /// Both steps as one table.
   void merge(int64_t col_begin, int64_t row, const TwoStepFit& fit, std::span<const float> weight,
              std::span<const float> importance) {
-    const Codebook& codebook = (*list_)[fit.choice];
+    const Codebook& codebook = fit.codebook;
     double scale = fit.scale;
     if (options_.second == SecondStep::kRescale) {
       scale = closed_form_scale(fit, codebook, weight, importance);
@@ -175,6 +178,7 @@ class TwoStepGrid final : public RowTableGrid {
 
   Options options_;
   std::shared_ptr<const CodebookList> list_;  // null for kReal
+  ScaleSearch scales_ = ScaleSearch::kAll;
 };
 
 Options options_of(const GridRequest& request) {
