@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <vector>
 
 #include "base/error.h"
+#include "base/float16.h"
 
 namespace twofold {
 namespace {
@@ -102,6 +104,42 @@ QuantizedMatrix table_to_planes(const QuantizedMatrix& q) {
       fail(ErrorCode::kInvalidArgument, "planes", "table {} is no binary coding", table);
     }
     reorder(out, table, *levels);
+  }
+  return out;
+}
+
+QuantizedMatrix uniform_to_planes(const QuantizedMatrix& q) {
+  const Scheme& scheme = q.scheme;
+  if (scheme.kind != ValueKind::kAffine || scheme.scale_sharing == Sharing::kMatrix ||
+      scheme.bits > 4) {
+    fail(ErrorCode::kInvalidArgument, "planes",
+         "expected equally spaced values of at most 4 bits with scales per row or group");
+  }
+  QuantizedMatrix out = q;
+  out.scheme = {.kind = ValueKind::kTable,
+                .bits = scheme.bits,
+                .scale_sharing = scheme.scale_sharing,
+                .group = scheme.group,
+                .table_sharing = scheme.scale_sharing,
+                .level_type = LevelType::kInt8,
+                .level_exponent = -1,
+                .has_offset = true,
+                .planes = true};
+  out.zero.clear();
+  out.levels.clear();
+  const int top = (1 << scheme.bits) - 1;
+  for (size_t set = 0; set < q.scale.size(); ++set) {
+    const float zero =
+        zero_is_stored(scheme.zero) ? q.zero[set] : fixed_zero(scheme.zero, scheme.bits);
+    const float offset = round_to_float16(q.scale[set] * (static_cast<float>(top) / 2 - zero));
+    if (!std::isfinite(offset)) {
+      fail(ErrorCode::kUnsupported, "planes", "parameter set {}: its offset is beyond binary16",
+           set);
+    }
+    out.offset.push_back(offset);
+    for (int code = 0; code <= top; ++code) {
+      out.levels.push_back(static_cast<float>(2 * code - top));
+    }
   }
   return out;
 }

@@ -14,4 +14,11 @@ QuantizedMatrix planes_to_table(const QuantizedMatrix& q);
 /// @throws Error(kInvalidArgument) naming the first table that is none.
 QuantizedMatrix table_to_planes(const QuantizedMatrix& q);
 
+/// A matrix of equally spaced values as planes: n_i = 2^i halves of the scale and, for each set of
+/// parameters, the offset scale ((2^bits - 1)/2 - zero). Codes stay. Exact wherever the offset is a
+/// binary16 number and its sums are float32 numbers; otherwise the offset is rounded to binary16.
+/// @throws Error(kInvalidArgument) if `q` is no affine matrix of at most 4 bits with scales per row
+/// or group, Error(kUnsupported) if an offset is beyond binary16.
+QuantizedMatrix uniform_to_planes(const QuantizedMatrix& q);
+
 }  // namespace twofold

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "quant/method.h"
+#include "quant/proxy_loss.h"
 #include "support/matrices.h"
 #include "support/parity_grid.h"
 #include "tensor/linalg.h"
@@ -398,6 +399,109 @@ TEST(Explore, IsNeverWorseThanTheFittedGrid) {
       }
     }
   }
+}
+
+/// What exploring minimizes is the loss with the damped moment: by that it can only win.
+TEST(Explore, NeverRaisesTheDampedLoss) {
+  const int64_t rows = 40, cols = 96;
+  const std::vector<float> weight = testing::normal_numbers(rows * cols, 0.02, "damped");
+  const SecondMoment moment = random_moment(cols, 200, "damped inputs");
+  ThreadPool pool(1, false);
+  for (const Method& method : all_methods()) {
+    const auto defaults = method.defaults.find("explore");
+    if (defaults == method.defaults.end() || defaults->second != "loop") continue;
+    if (method.transform != "none") continue;  // damped in another basis
+    for (const char* damping : {"0.01", "0.1"}) {
+      const ConditionedMoment damped(moment, std::stod(damping), "in");
+      const Matrix<const double> h = std::as_const(damped).h();
+      const auto loss = [&](const char* explore) {
+        const Solution s =
+            solve(choose_method({.method = std::string(method.name),
+                                 .bits = 3,
+                                 .params = {{"damping", damping}, {"explore", explore}}}),
+                  {.weight = {weight.data(), rows, cols}, .moment = &moment}, {.pool = pool});
+        std::vector<float> restored(weight.size());
+        restore(s.q, {restored.data(), rows, cols});
+        std::vector<double> losses(static_cast<size_t>(rows));
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t i = 0; i < cols; ++i) {
+            for (int64_t j = 0; j < cols; ++j) {
+              const size_t a = static_cast<size_t>(r * cols + i);
+              const size_t b = static_cast<size_t>(r * cols + j);
+              losses[static_cast<size_t>(r)] += (static_cast<double>(restored[a]) - weight[a]) *
+                                                h.at(i, j) *
+                                                (static_cast<double>(restored[b]) - weight[b]);
+            }
+          }
+        }
+        return losses;
+      };
+      const std::vector<double> with = loss("loop"), without = loss("weights");
+      double gained = 0;
+      for (size_t r = 0; r < with.size(); ++r) {
+        EXPECT_LE(with[r], without[r]) << method.name << " row " << r;
+        gained += without[r] - with[r];
+      }
+      EXPECT_GT(gained, 0) << method.name;
+    }
+  }
+}
+
+TEST(Preclamp, GivesTheCodesOfClampedWeights) {
+  const int64_t rows = 20, n = 150;
+  std::vector<float> weight = testing::normal_numbers(rows * n, 6, "preclamp");
+  for (float& w : weight) w += 7.5f;
+  std::vector<float> clamped = weight;
+  for (float& w : clamped) w = std::clamp(w, 0.0f, 15.0f);
+  const SecondMoment moment = random_moment(n, 400, "preclamp inputs");
+  const auto codes = [&](const std::vector<float>& w, const char* preclamp) {
+    IntegerGrid grid(rows, n, true);
+    return codes_of("ldlq", {w.data(), rows, n}, moment, 0.01, grid,
+                    {{"preclamp", preclamp}, {"explore", "weights"}});
+  };
+  EXPECT_EQ(codes(weight, "on"), codes(clamped, "off"));
+  EXPECT_NE(codes(weight, "on"), codes(weight, "off"));
+}
+
+/// The callback that AWQ searches with, against `solve` on scaled weights and inputs.
+TEST(NearestLoss, IsTheLossOfScaledWeightsOnInputsScaledBack) {
+  const int64_t cols = 70;
+  const SecondMoment moment = random_moment(cols, 300, "trial inputs");
+  std::vector<float> scale = testing::normal_numbers(cols, 0.5, "trial scale");
+  for (float& s : scale) s = std::exp2(std::nearbyint(s));  // exact products
+  SecondMoment scaled_moment = moment;
+  for (int64_t i = 0; i < cols; ++i) {
+    for (int64_t j = 0; j < cols; ++j) {
+      scaled_moment.h[static_cast<size_t>(i * cols + j)] /=
+          static_cast<double>(scale[static_cast<size_t>(i)]) * scale[static_cast<size_t>(j)];
+    }
+  }
+  ThreadPool pool(2, false);
+  const MethodChoice choice = choose_method({.method = "rtn", .bits = 3, .group = 32});
+  std::vector<std::vector<float>> weights;
+  std::vector<Matrix<const float>> views;
+  for (const int64_t rows : {5, 140}) {
+    weights.push_back(testing::normal_numbers(rows * cols, 0.02, "trial"));
+    views.push_back({weights.back().data(), rows, cols});
+  }
+  double expected = 0;
+  for (const Matrix<const float>& weight : views) {
+    std::vector<float> scaled(static_cast<size_t>(weight.rows * cols));
+    std::vector<double> exact(scaled.size());
+    for (int64_t r = 0; r < weight.rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) {
+        const size_t i = static_cast<size_t>(r * cols + c);
+        exact[i] = scaled[i] = weight.at(r, c) * scale[static_cast<size_t>(c)];
+      }
+    }
+    const Solution s =
+        solve(choice, {.weight = {scaled.data(), weight.rows, cols}, .moment = &scaled_moment},
+              {.pool = pool});
+    expected += s.proxy_loss * loss_of({exact.data(), weight.rows, cols}, scaled_moment);
+  }
+  const double found =
+      nearest_loss(choice, views, {moment.h.data(), cols, cols}, scale, {.pool = pool});
+  EXPECT_NEAR(found, expected, 1e-6 * expected);
 }
 
 }  // namespace

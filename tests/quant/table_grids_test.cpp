@@ -210,6 +210,43 @@ TEST(Planes, ConvertToTablesAndBackWithoutLoss) {
   EXPECT_THROW(planes_to_table(free), Error);
 }
 
+TEST(Planes, HoldUniformGridsUpToTheRoundingOfTheOffset) {
+  const int64_t rows = 16, cols = 100;
+  const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "uniform planes");
+  for (const char* zero : {"integer", "symmetric", "centered", "float"}) {
+    for (int bits = 2; bits <= 4; ++bits) {
+      for (int64_t group : {0, 32}) {
+        const QuantizedMatrix uniform =
+            round_nearest(make_grid("uniform", bits, rows, cols, {{"zero", zero}}, group),
+                          {w.data(), rows, cols}, {})
+                .q;
+        const QuantizedMatrix planes = uniform_to_planes(uniform);
+        validate(planes);
+        std::vector<float> expected(w.size()), values(w.size());
+        dequantize(uniform, {expected.data(), rows, cols});
+        dequantize(planes, {values.data(), rows, cols});
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t c = 0; c < cols; ++c) {
+            const size_t i = static_cast<size_t>(r * cols + c);
+            const size_t set =
+                static_cast<size_t>(uniform.parameter_index(uniform.scheme.scale_sharing, r, c));
+            const double z =
+                uniform.zero.empty() ? fixed_zero(uniform.scheme.zero, bits) : uniform.zero[set];
+            const double offset = uniform.scale[set] * (((1 << bits) - 1) / 2.0 - z);
+            const bool exact = static_cast<double>(planes.offset[set]) == offset;
+            const double slack = exact ? 0 : std::fabs(offset) * 0x1p-11 + 0x1p-25;
+            EXPECT_NEAR(values[i], expected[i], slack + 0x1p-22 * std::fabs(expected[i]));
+            if (exact && zero != std::string("float")) {
+              EXPECT_EQ(values[i], expected[i]);
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_THROW(uniform_to_planes(testing::random_quantized({.bits = 5}, 4, 5, "wide")), Error);
+}
+
 TEST(ClampToRange, LimitsWeightsToTheLeastAndLargestValue) {
   const int64_t rows = 3, cols = 64;
   const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "clamp");

@@ -199,14 +199,15 @@ class UniformGrid final : public ParameterGrid {
   }
 
   /// HQQ (Badri and Shaji, mobiusml.github.io/hqq_blog): the zero that minimizes the p-norm of the
-  /// error, p = 0.7, by half-quadratic splitting; scale from min-max. Differs: the zero of the
-  /// round with the least mean error is kept, and each is rounded to binary16 before it is judged.
+  /// error, p = 0.7, by half-quadratic splitting, until the mean error rises; scale from min-max.
+  /// Differs: of the zeros of all rounds, as stored in binary16, the one with the least mean error
+  /// is kept.
   float half_quadratic_zero(std::span<const float> row, Parameters p) const {
     constexpr int kRounds = 20;
     constexpr float kNorm = 0.7f, kGrowth = 1.01f;
     if (p.scale == 0) return p.zero;
     float beta = 10, best_zero = p.zero;
-    double least = -1;
+    double least = -1, least_stored = absolute_error(row, p);
     for (int round = 0; round < kRounds; ++round) {
       const Rounder rounder = rounder_for(p);
       double error_sum = 0, zero_sum = 0;
@@ -218,13 +219,25 @@ class UniformGrid final : public ParameterGrid {
         error_sum += magnitude;
         zero_sum += code - (w - std::copysign(kept, error)) / p.scale;
       }
+      p.zero = static_cast<float>(zero_sum / static_cast<double>(row.size()));
+      const float stored = round_to_float16(p.zero);
+      const double stored_error = absolute_error(row, {p.scale, stored});
+      if (stored_error < least_stored) {
+        least_stored = stored_error;
+        best_zero = stored;
+      }
       if (least >= 0 && error_sum >= least) break;
       least = error_sum;
-      best_zero = p.zero;
-      p.zero = round_to_float16(static_cast<float>(zero_sum / static_cast<double>(row.size())));
       beta *= kGrowth;
     }
     return best_zero;
+  }
+
+  double absolute_error(std::span<const float> row, Parameters p) const {
+    const Rounder rounder = rounder_for(p);
+    double sum = 0;
+    for (float w : row) sum += std::fabs(w - rounder.value(rounder.code(w)));
+    return sum;
   }
 
   /// Parameters as stored whose codes span `extent`.
