@@ -18,7 +18,7 @@ namespace twofold {
 namespace {
 
 // Above, scales are searched coarse to fine. Choices with l + sum d < N/2 are kept: they are 6 % of
-// all, and without them rows of one sign lost up to 9 %.
+// all, and without them rows of one sign lost more than 5 %.
 constexpr int64_t kManyCodebooks = 20000;
 constexpr int64_t kTooManyCodebooks = 2000000;  // refused
 
