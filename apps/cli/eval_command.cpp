@@ -107,6 +107,7 @@ std::vector<JsonKey> eval_json_keys() {
           {"tokens", "targets scored"},
           {"token_sha256", "hash of all token ids of the text, as little-endian 32-bit integers"},
           {"nats_per_token", "mean loss; its exponential is the perplexity"},
+          {"nats_last_position", "loss of the last target of a window, mean over windows"},
           {"perplexity", ""},
           {"perplexity_stderr",
            "perplexity x standard error of the mean loss (delta method), from the spread of window "

@@ -40,7 +40,7 @@ struct RunningMoments {
 
 /// What is known of one model while windows pass.
 struct Tally {
-  RunningMoments tokens, windows;
+  RunningMoments tokens, windows, last_positions;
   double window_sum = 0;
   int64_t window_count = 0;
   double kl_sum = 0;
@@ -76,13 +76,15 @@ void keep_scored_rows(std::span<const ScoreWindow> windows, int64_t width, float
 /// Runs batches of windows through all models and adds up their tallies.
 class Scorer {
  public:
-  Scorer(std::span<const Model* const> models, const Model* reference, const Context& ctx)
+  Scorer(std::span<const Model* const> models, const Model* reference, ReferenceStates* kept,
+         const Context& ctx)
       : models_(models.begin(), models.end()),
         tallies_(models.size()),
         has_reference_(reference != nullptr),
         vocab_(models.front()->config().vocab_size),
         chunk_rows_(std::clamp<int64_t>(kChunkFloats / vocab_, 1, kChunkRows)),
         scores_(chunk_rows_),
+        kept_(kept),
         ctx_(ctx) {
     if (!has_reference_) return;
     reference_ = std::ranges::find(models_, reference) - models_.begin();
@@ -98,11 +100,12 @@ class Scorer {
       targets.insert(targets.end(), window.targets.begin(), window.targets.end());
     }
     std::vector<AlignedBuffer<float>> hidden;  // per model [scored, width]
-    for (const Model* model : models_) {
+    for (int64_t m = 0; m < std::ssize(models_); ++m) {
       ctx_.check_cancelled();
-      hidden.push_back(model->forward(inputs, ctx_));
-      keep_scored_rows(windows, model->config().hidden, hidden.back().data());
+      const bool keeps = has_reference_ && m == reference_ && kept_ != nullptr;
+      hidden.push_back(run(m, windows, inputs, keeps ? kept_ : nullptr));
     }
+    ++batch_;
     window_ends_.clear();
     int64_t end = 0;
     for (const ScoreWindow& window : windows)
@@ -117,6 +120,23 @@ class Scorer {
   const std::vector<Tally>& tallies() const { return tallies_; }
 
  private:
+  /// Final hidden states of the scored positions, [targets, hidden] at the front of the buffer.
+  AlignedBuffer<float> run(int64_t m, std::span<const ScoreWindow> windows,
+                           std::span<const SequenceInput> inputs, ReferenceStates* kept) {
+    const int64_t width = models_[m]->config().hidden;
+    int64_t targets = 0;
+    for (const ScoreWindow& window : windows) targets += std::ssize(window.targets);
+    const auto floats = static_cast<size_t>(targets * width);
+    if (kept != nullptr) {
+      AlignedBuffer<float> loaded(floats);
+      if (kept->load(batch_, {loaded.data(), floats})) return loaded;
+    }
+    AlignedBuffer<float> hidden = models_[m]->forward(inputs, ctx_);
+    keep_scored_rows(windows, width, hidden.data());
+    if (kept != nullptr) kept->save(batch_, {hidden.data(), floats});
+    return hidden;
+  }
+
   /// Log-probabilities of rows [begin, begin + targets.size()) of a model to `out`, their losses
   /// and largest entries to `best`.
   void log_probabilities(int64_t model, AlignedBuffer<float>& hidden, int64_t begin,
@@ -187,6 +207,7 @@ class Scorer {
       ++tally.window_count;
       if (begin + r + 1 == window_ends_[window]) {
         tally.windows.add(tally.window_sum / static_cast<double>(tally.window_count));
+        tally.last_positions.add(nll);
         tally.window_sum = 0;
         tally.window_count = 0;
         ++window;
@@ -205,6 +226,8 @@ class Scorer {
   int64_t vocab_, chunk_rows_;
   AlignedBuffer<float> logits_, reference_logits_;  // [chunk_rows, vocab]
   ChunkScores scores_;
+  ReferenceStates* kept_;
+  int64_t batch_ = 0;
   std::vector<int64_t> window_ends_;  // scored rows of the batch up to and with each window
   const Context& ctx_;
 };
@@ -301,6 +324,7 @@ EvalResult make_result(const Protocol& protocol, const Tally& tally, bool has_re
   result.windows = tally.windows.count;
   result.tokens = tally.tokens.count;
   result.nats_per_token = moments.mean;
+  result.nats_last_position = tally.last_positions.mean;
   result.perplexity = std::exp(moments.mean);
   result.perplexity_stderr = result.perplexity * spread.standard_error();
   if (has_reference) result.divergence = summarize(tally);
@@ -312,7 +336,8 @@ EvalResult make_result(const Protocol& protocol, const Tally& tally, bool has_re
 std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const Model* reference,
                                      std::span<const std::vector<int32_t>> texts,
                                      int64_t text_bytes, const EvalRequest& request,
-                                     const ProtocolContext& protocol_context, const Context& ctx) {
+                                     const ProtocolContext& protocol_context, const Context& ctx,
+                                     ReferenceStates* kept) {
   const auto start = std::chrono::steady_clock::now();
   const Protocol& protocol = find_protocol(request.protocol);
   if (request.window < 0 || request.max_windows < 0) {
@@ -334,7 +359,7 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
   const std::vector<ScoreWindow> windows =
       cut_texts(protocol, texts, window, request.max_windows, protocol_context);
 
-  Scorer scorer(models, reference, ctx);
+  Scorer scorer(models, reference, kept, ctx);
   const std::span<const ScoreWindow> rest(windows);
   for (int64_t begin = 0; begin < std::ssize(windows);) {
     ctx.report("evaluate", begin, std::ssize(windows));
@@ -367,9 +392,10 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
 EvalResult evaluate(const Model& model, const Model* reference,
                     std::span<const std::vector<int32_t>> texts, int64_t text_bytes,
                     const EvalRequest& request, const ProtocolContext& protocol_context,
-                    const Context& ctx) {
+                    const Context& ctx, ReferenceStates* kept) {
   const Model* const models[] = {&model};
-  return evaluate_all(models, reference, texts, text_bytes, request, protocol_context, ctx).front();
+  return evaluate_all(models, reference, texts, text_bytes, request, protocol_context, ctx, kept)
+      .front();
 }
 
 nlohmann::ordered_json to_json(const EvalResult& result) {
@@ -379,6 +405,7 @@ nlohmann::ordered_json to_json(const EvalResult& result) {
   json["tokens"] = result.tokens;
   json["token_sha256"] = result.token_sha256;
   json["nats_per_token"] = result.nats_per_token;
+  json["nats_last_position"] = result.nats_last_position;
   json["perplexity"] = result.perplexity;
   json["perplexity_stderr"] = result.perplexity_stderr;
   json["bits_per_byte"] = nullptr;

@@ -33,6 +33,7 @@ struct EvalResult {
   int64_t tokens = 0;        // scored targets
   std::string token_sha256;  // of all ids of the text, little-endian int32
   double nats_per_token = 0;
+  double nats_last_position = 0;  // mean over windows of the loss of the last target of each
   double perplexity = 0;
   /// Delta method: perplexity times the standard error of nats_per_token, which comes from the
   /// spread of window means (Mean::kOfWindows, at least two windows) or of token losses.
@@ -43,6 +44,16 @@ struct EvalResult {
   double seconds = 0;
 };
 
+/// Keeps the final hidden states of a reference between calls with the same reference, texts and
+/// request, so that it runs once for many models. Called in the order of batches, from 0.
+class ReferenceStates {
+ public:
+  virtual ~ReferenceStates() = default;
+  /// Fills `hidden`, [scored targets of the batch, hidden]. @return false if they are not kept.
+  virtual bool load(int64_t batch, std::span<float> hidden) = 0;
+  virtual void save(int64_t batch, std::span<const float> hidden) = 0;
+};
+
 /// Scores `model`, and with `reference` (may be null) its divergence from it: the same windows go
 /// through both, a few thousand tokens at a time; per position only one float of divergence is
 /// kept. The result does not depend on the number of threads.
@@ -50,20 +61,22 @@ struct EvalResult {
 /// @param texts token sequences; the windows of each are scored. A text made of several files is
 ///        joined by the caller before it is tokenized.
 /// @param text_bytes bytes of the whole text, 0 if unknown.
+/// @param kept may be null: then the reference runs anew.
 /// @throws Error(kInvalidArgument) if a window exceeds the context of a model, a text is shorter
 ///         than a window, an id is outside the vocabulary or the vocabularies differ;
 ///         Error(kUnsupported) if a loss is not finite; Error(kCancelled).
 EvalResult evaluate(const Model& model, const Model* reference,
                     std::span<const std::vector<int32_t>> texts, int64_t text_bytes,
                     const EvalRequest& request, const ProtocolContext& protocol_context,
-                    const Context& ctx);
+                    const Context& ctx, ReferenceStates* kept = nullptr);
 
 /// Several models in one pass, so that the reference runs once: element i belongs to models[i]. A
 /// model may be the reference itself. `seconds` is that of the whole pass.
 std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const Model* reference,
                                      std::span<const std::vector<int32_t>> texts,
                                      int64_t text_bytes, const EvalRequest& request,
-                                     const ProtocolContext& protocol_context, const Context& ctx);
+                                     const ProtocolContext& protocol_context, const Context& ctx,
+                                     ReferenceStates* kept = nullptr);
 
 /// The interface of `eval --json` (docs/cli.md).
 nlohmann::ordered_json to_json(const EvalResult& result);

@@ -48,7 +48,7 @@ std::vector<std::vector<double>> slow_log_probs(const Model& model, const std::v
 }
 
 struct SlowScore {
-  std::vector<double> nll, window_means, kl;
+  std::vector<double> nll, window_means, last_positions, kl;
   int64_t agreements = 0;
 };
 
@@ -71,6 +71,7 @@ SlowScore slow_score(const Model& model, const Model& reference, const Protocol&
         score.agreements +=
             std::ranges::max_element(lq) - lq.begin() == std::ranges::max_element(lp) - lp.begin();
       }
+      score.last_positions.push_back(score.nll.back());
       score.window_means.push_back(sum / static_cast<double>(cut.targets.size()));
     }
   }
@@ -112,6 +113,7 @@ TEST_F(Evaluate, EveryProtocolEqualsTheSlowComputation) {
     const double error = standard_error_of(windows ? slow.window_means : slow.nll);
     // Float32 logits of size below 10 and sums of less than 1000 terms: 1e-5 is 8 roundings.
     EXPECT_NEAR(result.nats_per_token, nats, 1e-5) << protocol.name;
+    EXPECT_NEAR(result.nats_last_position, mean_of(slow.last_positions), 1e-5) << protocol.name;
     EXPECT_NEAR(result.perplexity, std::exp(nats), 1e-5 * std::exp(nats)) << protocol.name;
     EXPECT_NEAR(result.perplexity_stderr, std::exp(nats) * error, 1e-4 * std::exp(nats));
     EXPECT_EQ(result.tokens, std::ssize(slow.nll)) << protocol.name;
