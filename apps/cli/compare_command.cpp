@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "calibration_flags.h"
 #include "commands.h"
 #include "eval/protocol.h"
 #include "model_input.h"
@@ -17,6 +18,7 @@ struct CompareFlags {
   std::string model, output, bits, tokenizer;
   std::vector<std::string> methods, text, peers;
   RecipeFlags tables;
+  CalibrationFlags calibration;
   CompareRequest request;
   bool no_resume = false;
 };
@@ -103,6 +105,7 @@ void run_compare(const CompareFlags& flags, Session& session) {
   request.resume = !flags.no_resume;
   request.quantize.output = flags.output;
   request.quantize.command_line = session.command_line();
+  apply(flags.calibration, request.quantize);
   const ModelFiles source = open_model(flags.model);
   read_text(flags, source, request);
   const Comparison comparison = compare_models(source, request, session.ctx());
@@ -211,7 +214,8 @@ std::vector<Flag> compare_flags(CompareFlags& flags) {
        .target = &flags.tables.embeddings,
        .help = "token and position tables of every row"},
       tokenizer_flag(flags.tokenizer),
-      seed_flag(flags.request.quantize.seed, "of everything random in a method"),
+      seed_flag(flags.request.quantize.seed,
+                "of everything random in a method, and of the calibration windows"),
       {.names = "--no-resume", .target = &flags.no_resume, .help = "makes finished rows again"},
       {.names = "--keep-models",
        .target = &flags.request.keep_models,
@@ -236,6 +240,7 @@ Command compare_command() {
       .json_keys = compare_json_keys(),
       .run = [flags](Session& session) { run_compare(*flags, session); }};
   command.flags = compare_flags(*flags);
+  for (Flag& flag : calibration_flags(flags->calibration)) command.flags.push_back(std::move(flag));
   command.flags.push_back(json_flag(*command.common));
   return command;
 }

@@ -1,9 +1,7 @@
 // twofold quantize: a model to a folder, by flags or by a recipe file.
 #include <fmt/ranges.h>
 
-#include <charconv>
-
-#include "calib/samples.h"
+#include "calibration_flags.h"
 #include "commands.h"
 #include "model_input.h"
 #include "pipeline/forecast.h"
@@ -20,10 +18,8 @@ struct QuantizeFlags {
   std::string model, output, recipe;
   MethodRequest request;
   std::optional<std::string> head, embeddings;
-  std::vector<std::string> calibration;
-  std::optional<int64_t> samples, context;
-  std::optional<std::string> sampling, memory;
-  bool true_sequential = false, no_resume = false, no_score = false, dry_run = false;
+  CalibrationFlags calibration;
+  bool no_resume = false, no_score = false, dry_run = false;
   float save_interval = static_cast<float>(QuantizeOptions().save_interval_seconds);
   bool force = false;
   uint64_t seed = 0;
@@ -56,38 +52,15 @@ Recipe recipe_of(const QuantizeFlags& flags) {
   return recipe_from_flags(recipe);
 }
 
-/// Bytes of "800M", "4G" or a plain number.
-int64_t parse_bytes(std::string_view flag, const std::string& text) {
-  constexpr std::string_view kSuffixes = "KMGT";
-  int64_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  const size_t power = rest == end ? 0 : kSuffixes.find(*rest) + 1;
-  const bool known = rest == end || (rest + 1 == end && power > 0);
-  if (error != std::errc() || !known || number <= 0 || number > INT64_MAX >> (10 * power)) {
-    fail(ErrorCode::kInvalidArgument, flag,
-         "expected bytes such as 800M or 4G (suffixes K, M, G, T), found '{}'", text);
-  }
-  return number << (10 * power);
-}
-
 QuantizeOptions options_of(const QuantizeFlags& flags, const Session& session) {
   QuantizeOptions options{.output = flags.output,
                           .force = flags.force,
                           .seed = flags.seed,
                           .command_line = session.command_line(),
-                          .true_sequential = flags.true_sequential,
                           .resume = !flags.no_resume,
                           .score = !flags.no_score,
                           .save_interval_seconds = static_cast<double>(flags.save_interval)};
-  if (!flags.calibration.empty() || flags.samples || flags.context || flags.sampling) {
-    CalibrationOptions& calibration = options.calibration.emplace();
-    calibration.files.assign(flags.calibration.begin(), flags.calibration.end());
-    if (flags.samples) calibration.samples = *flags.samples;
-    if (flags.context) calibration.context = *flags.context;
-    if (flags.sampling) calibration.sampling = find_sampling(*flags.sampling).sampling;
-  }
-  if (flags.memory) options.memory_bytes = parse_bytes("--memory", *flags.memory);
+  apply(flags.calibration, options);
   return options;
 }
 
@@ -153,6 +126,82 @@ std::vector<Choice> method_choices() {
   return choices;
 }
 
+std::vector<Flag> own_flags(QuantizeFlags& flags) {
+  return {
+      model_flag(flags.model),
+      output_flag(flags.output),
+      {.names = "--method",
+       .value = "METHOD",
+       .target = &flags.request.method,
+       .help = "how weights are quantized",
+       .choices = method_choices()},
+      {.names = "--bits",
+       .value = "B",
+       .target = &flags.request.bits,
+       .help = "bits per code",
+       .min = 1,
+       .max = 16,
+       .fallback = "the method's"},
+      {.names = "--group",
+       .value = "N",
+       .target = &flags.request.group,
+       .help = "columns that share a scale; 0 = the whole row",
+       .min = 0,
+       .fallback = "the method's"},
+      {.names = "--grid",
+       .value = "GRID",
+       .target = &flags.request.grid,
+       .help = "which values a weight may take",
+       .choices = choices_of(all_grids()),
+       .fallback = "the method's"},
+      {.names = "--transform",
+       .value = "TRANSFORM",
+       .target = &flags.request.transform,
+       .help = "change of basis before rounding",
+       .choices = choices_of(all_transforms()),
+       .fallback = "the method's"},
+      {.names = "--rounding",
+       .value = "ROUNDING",
+       .target = &flags.request.rounding,
+       .help = "how values are chosen",
+       .choices = choices_of(all_roundings()),
+       .fallback = "the method's"},
+      {.names = "--head",
+       .value = "keep|METHOD:BITS",
+       .target = &flags.head,
+       .help = "the output head",
+       .fallback = RecipeFlags().head},
+      {.names = "--embeddings",
+       .value = "keep|METHOD:BITS",
+       .target = &flags.embeddings,
+       .help = "token and position tables",
+       .fallback = RecipeFlags().embeddings},
+      {.names = "--recipe",
+       .value = "FILE",
+       .target = &flags.recipe,
+       .help = "JSON file of rules (role, layer, name pattern -> method or keep) in place of the "
+               "flags above"},
+      {.names = "--dry-run",
+       .target = &flags.dry_run,
+       .help = "prints bytes, peak memory and time that the command would take, and writes "
+               "nothing; with --json an object of bytes, peak_memory_bytes, peak_phase, "
+               "disk_bytes, seconds"},
+      {.names = "--save-interval",
+       .value = "SECONDS",
+       .target = &flags.save_interval,
+       .help = "least time between two points from which an interrupted run can go on",
+       .min = 0},
+      {.names = "--no-resume",
+       .target = &flags.no_resume,
+       .help = "discards what an interrupted run left, in place of going on with it"},
+      {.names = "--no-score",
+       .target = &flags.no_score,
+       .help = "does not score the result on held-back text"},
+      force_flag(flags.force),
+      seed_flag(flags.seed, "of everything random in a method, and of the calibration windows"),
+  };
+}
+
 }  // namespace
 
 Command quantize_command() {
@@ -167,113 +216,9 @@ Command quantize_command() {
       .common = std::make_shared<CommonFlags>(),
       .json_keys = run_json_keys(),
       .run = [flags](Session& session) { run_quantize(*flags, session); }};
-  command.flags = {
-      model_flag(flags->model),
-      output_flag(flags->output),
-      {.names = "--method",
-       .value = "METHOD",
-       .target = &flags->request.method,
-       .help = "how weights are quantized",
-       .choices = method_choices()},
-      {.names = "--bits",
-       .value = "B",
-       .target = &flags->request.bits,
-       .help = "bits per code",
-       .min = 1,
-       .max = 16,
-       .fallback = "the method's"},
-      {.names = "--group",
-       .value = "N",
-       .target = &flags->request.group,
-       .help = "columns that share a scale; 0 = the whole row",
-       .min = 0,
-       .fallback = "the method's"},
-      {.names = "--grid",
-       .value = "GRID",
-       .target = &flags->request.grid,
-       .help = "which values a weight may take",
-       .choices = choices_of(all_grids()),
-       .fallback = "the method's"},
-      {.names = "--transform",
-       .value = "TRANSFORM",
-       .target = &flags->request.transform,
-       .help = "change of basis before rounding",
-       .choices = choices_of(all_transforms()),
-       .fallback = "the method's"},
-      {.names = "--rounding",
-       .value = "ROUNDING",
-       .target = &flags->request.rounding,
-       .help = "how values are chosen",
-       .choices = choices_of(all_roundings()),
-       .fallback = "the method's"},
-      {.names = "--head",
-       .value = "keep|METHOD:BITS",
-       .target = &flags->head,
-       .help = "the output head",
-       .fallback = RecipeFlags().head},
-      {.names = "--embeddings",
-       .value = "keep|METHOD:BITS",
-       .target = &flags->embeddings,
-       .help = "token and position tables",
-       .fallback = RecipeFlags().embeddings},
-      {.names = "--recipe",
-       .value = "FILE",
-       .target = &flags->recipe,
-       .help = "JSON file of rules (role, layer, name pattern -> method or keep) in place of the "
-               "flags above"},
-      {.names = "--calibration",
-       .value = "FILE...",
-       .target = &flags->calibration,
-       .help = "texts that show which inputs matter: documents one a line or separated by <doc> "
-               "lines, or jsonl with \"text\"; moments are then collected for every method",
-       .fallback = "built-in texts, for methods that need moments"},
-      {.names = "--samples",
-       .value = "N",
-       .target = &flags->samples,
-       .help = "calibration windows",
-       .min = 1,
-       .fallback = fmt::format("{}", CalibrationOptions().samples)},
-      {.names = "--context",
-       .value = "N",
-       .target = &flags->context,
-       .help = "tokens per window, at most the model's context",
-       .min = 2,
-       .fallback = fmt::format("{}", CalibrationOptions().context)},
-      {.names = "--sampling",
-       .value = "SAMPLING",
-       .target = &flags->sampling,
-       .help = "how windows are cut from the texts",
-       .choices = choices_of(all_samplings()),
-       .fallback = std::string(all_samplings().front().name)},
-      {.names = "--true-sequential",
-       .target = &flags->true_sequential,
-       .help = "collects the moments of an input after the earlier inputs of its block were "
-               "quantized: slower"},
-      {.names = "--memory",
-       .value = "SIZE",
-       .target = &flags->memory,
-       .help = "most memory to use, such as 800M or 4G; the result does not depend on it",
-       .fallback = "no limit"},
-      {.names = "--dry-run",
-       .target = &flags->dry_run,
-       .help = "prints bytes, peak memory and time that the command would take, and writes "
-               "nothing; with --json an object of bytes, peak_memory_bytes, peak_phase, "
-               "disk_bytes, seconds"},
-      {.names = "--save-interval",
-       .value = "SECONDS",
-       .target = &flags->save_interval,
-       .help = "least time between two points from which an interrupted run can go on",
-       .min = 0},
-      {.names = "--no-resume",
-       .target = &flags->no_resume,
-       .help = "discards what an interrupted run left, in place of going on with it"},
-      {.names = "--no-score",
-       .target = &flags->no_score,
-       .help = "does not score the result on held-back text"},
-      force_flag(flags->force),
-      seed_flag(flags->seed, "of everything random in a method, and of the calibration windows"),
-      json_flag(*command.common),
-  };
+  command.flags = own_flags(*flags);
+  command.flags.push_back(json_flag(*command.common));
+  for (Flag& flag : calibration_flags(flags->calibration)) command.flags.push_back(std::move(flag));
   for (Flag& flag : setting_flags(flags->request.params)) command.flags.push_back(std::move(flag));
   return command;
 }

@@ -10,6 +10,7 @@
 #include "engine/model.h"
 #include "io/file.h"
 #include "pipeline/output_plan.h"
+#include "pipeline/reference_file.h"
 #include "pipeline/report.h"
 
 namespace twofold {
@@ -17,7 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kRows = "rows", kModels = "models", kSourceRow = "source";
+constexpr std::string_view kRows = "rows", kModels = "models", kReference = "source.states",
+                           kSourceRow = "source";
 
 /// What a file beside a converted peer says of the file it was made from (bench/peers/to_f16.py).
 struct PeerNote {
@@ -39,17 +41,19 @@ PeerNote read_peer_note(const fs::path& peer) {
   }
 }
 
-/// Names, sizes and times of the weight files, and the shapes in them: changes when they do.
+/// Name, size and time of a file: changes when it does.
+std::string stamp_of(const fs::path& file) {
+  std::error_code ignored;
+  return fmt::format("{} {} {}", file.filename().string(), fs::file_size(file, ignored),
+                     fs::last_write_time(file, ignored).time_since_epoch().count());
+}
+
+/// Stamps of the weight files, and the shapes in them.
 std::string stamp_of(const ModelFiles& files) {
   std::set<std::string> names;
   for (const StoredTensor& tensor : files.checkpoint->tensors()) names.insert(tensor.file);
   std::string text = source_fingerprint(files);
-  for (const std::string& name : names) {
-    std::error_code ignored;
-    text +=
-        fmt::format(" {} {} {}", fs::path(name).filename().string(), fs::file_size(name, ignored),
-                    fs::last_write_time(name, ignored).time_since_epoch().count());
-  }
+  for (const std::string& name : names) text += fmt::format(" {}", stamp_of(fs::path(name)));
   return sha256_hex(text);
 }
 
@@ -213,10 +217,16 @@ class Comparer {
     return named;
   }
 
-  EvalResult score(const Model& model, const Model* reference) const {
+  /// Figures of a model with its divergence from the source, which runs in the first call only.
+  EvalResult score(const Model& model) const {
+    const auto reference = Model::load(source_.path);
     const std::vector<int32_t> texts[] = {request_.ids};
-    return evaluate(model, reference, texts, request_.text_bytes, request_.score,
-                    {.config = source_.config, .bos_id = request_.added_bos}, named_context());
+    ReferenceFile kept(folder_ / kReference, fingerprint_of({{"states", kSourceRow}}));
+    EvalResult result =
+        evaluate(model, reference.get(), texts, request_.text_bytes, request_.score,
+                 {.config = source_.config, .bos_id = request_.added_bos}, named_context(), &kept);
+    kept.complete();
+    return result;
   }
 
   ComparedRow source_row() const {
@@ -226,7 +236,8 @@ class Comparer {
     }
     ComparedRow row{.name = std::string(kSourceRow), .series = std::string(kSourceRow)};
     fill_sizes(source_, row);
-    row.score = score(*Model::load(source_.path), nullptr);
+    row.score = score(*Model::load(source_.path));
+    row.score->divergence.reset();  // from itself
     store(row, fingerprint);
     return row;
   }
@@ -242,9 +253,7 @@ class Comparer {
     }
     fill_sizes(files, row);
     apply_note(note, files, row);
-    finish(row, fingerprint, [&] {
-      row.score = score(*Model::load(std::move(files)), Model::load(source_.path).get());
-    });
+    finish(row, fingerprint, [&] { row.score = score(*Model::load(std::move(files))); });
     return row;
   }
 
@@ -265,7 +274,7 @@ class Comparer {
         quantize(wanted, model, row);
         store(row, fingerprint);
       }
-      row.score = score(*Model::load(model), Model::load(source_.path).get());
+      row.score = score(*Model::load(model));
     });
     if (!request_.keep_models) fs::remove_all(model, ignored);
     return row;
@@ -276,6 +285,7 @@ class Comparer {
     QuantizeOptions options = request_.quantize;
     options.output = model;
     options.force = true;
+    options.resume = request_.resume;
     const ModelFiles source = open_model(source_.path);
     const bool measured = reset_peak_memory();
     row.quantize_seconds = quantize_model(source, wanted.recipe, options, named_context()).seconds;
@@ -298,7 +308,23 @@ class Comparer {
   }
 
   /// Everything of the options that changes a row.
-  OrderedJson options_json() const { return {{"seed", request_.quantize.seed}}; }
+  OrderedJson options_json() const {
+    const QuantizeOptions& options = request_.quantize;
+    OrderedJson json;
+    json["seed"] = options.seed;
+    json["true_sequential"] = options.true_sequential;
+    json["calibration"] = nullptr;
+    if (!options.calibration) return json;
+    OrderedJson& calibration = json["calibration"] = OrderedJson::object();
+    calibration["files"] = OrderedJson::array();
+    for (const fs::path& file : options.calibration->files) {
+      calibration["files"].push_back(stamp_of(file));
+    }
+    calibration["samples"] = options.calibration->samples;
+    calibration["context"] = options.calibration->context;
+    calibration["sampling"] = static_cast<int>(options.calibration->sampling);
+    return json;
+  }
 
   const ModelFiles& source_;
   const CompareRequest& request_;
@@ -345,6 +371,7 @@ Comparison compare_models(const ModelFiles& source, const CompareRequest& reques
   if (!chart.empty()) write_text_file(folder / "compare.svg", chart);
   std::error_code ignored;
   if (!request.keep_models) fs::remove(folder / kModels, ignored);
+  fs::remove(folder / kReference, ignored);
   return comparison;
 }
 

@@ -29,6 +29,7 @@ EvalResult read_score(const Json& json) {
   score.tokens = json.at("tokens").get<int64_t>();
   score.token_sha256 = json.at("token_sha256").get<std::string>();
   score.nats_per_token = json.at("nats_per_token").get<double>();
+  score.nats_last_position = json.at("nats_last_position").get<double>();
   score.perplexity = json.at("perplexity").get<double>();
   score.perplexity_stderr = json.at("perplexity_stderr").get<double>();
   score.bits_per_byte = optional_at<double>(json, "bits_per_byte");
