@@ -108,6 +108,13 @@ class PotGpt2(Experiment):
 
 
 class PotShakespeare(Experiment):
+    def test_last_positions_come_with_the_pass_over_all_of_them(self):
+        study = load("pot-shakespeare")
+        program, part = study.Program(PROGRAM), self.work / "part.txt"
+        part.write_bytes((study.MODEL / "input.txt").read_bytes()[: 64 * 20 + 1])
+        score = lambda protocol: program.json("eval", study.MODEL, "--text", part, "--protocol", protocol)
+        self.assertAlmostEqual(score("nanogpt-full")["nats_last_position"], score("nanogpt-last")["nats_per_token"], delta=1e-6)
+
     def test_a_row_for_each_quantizer_and_one_section_after_two_runs(self):
         command = [EXPERIMENTS / "pot-shakespeare", *self.outputs, "--windows", 40, "--only", "[-16, 16], per"]
         run(*command)
@@ -128,6 +135,60 @@ class PotShakespeare(Experiment):
         self.assertEqual(len(reference[study.TRAIN_ROW]), 2)
         for name in study.QUANTIZERS:
             self.assertEqual(len(reference[name]), 8, name)
+
+
+class Seeds(Experiment):
+    def study(self, *more, status=0):
+        command = [EXPERIMENTS / "seeds", "--model", "shakespeare", "--samples", 16, "--windows", 20, "--quiet", "--twofold", PROGRAM,
+                   "--work", self.work / "seeds", "--results", self.results, "--charts", self.work, *more]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, status, result.stderr)
+        return result
+
+    def test_rows_have_figures_beside_the_reference_and_are_kept(self):
+        self.study("--rows", "rtn", "gptqt, in the loop", "--bits", 3, 4)
+        first, rows = self.results.read_text(), table_rows(self.results.read_text())
+        self.assertEqual([row[:2] for row in rows], [["rtn", "4"], ["rtn", "3"], ["rtn, groups of 64", "4"], ["rtn, groups of 64", "3"],
+                                                     ["gptqt, in the loop", "3"]])
+        self.assertEqual(rows[1][6], f"{1.6095 - 1.5843:.4f}, 0.0336")
+        self.assertLess(float(rows[4][5]), float(rows[1][5]))  # divergence
+        self.assertIn("</svg>", (self.work / "seeds-shakespeare.svg").read_text())
+        kept = self.work / "seeds/shakespeare/seed-0/rows/rtn-3.json"
+        time = kept.stat().st_mtime_ns
+        again = self.study("--rows", "rtn", "gptqt, in the loop", "--bits", 3, 4)
+        self.assertEqual((self.results.read_text(), kept.stat().st_mtime_ns), (first, time))
+        self.assertIn("about 0 minutes left", again.stderr)
+
+    def test_random_rows_at_2_bits_count_with_the_median_of_seeds(self):
+        self.study("--rows", "quipt", "--bits", 2, "--seeds", 3)
+        rows = table_rows(self.results.read_text())
+        self.assertEqual([row[4].partition(", ")[2] for row in rows], ["median of 3"] * 2)
+        divergences = [json.loads((self.work / f"seeds/shakespeare/seed-{seed}/compare.json").read_text())["rows"][0]["score"]["kl_mean"]
+                       for seed in range(3)]
+        self.assertEqual(len(set(divergences)), 3)
+        self.assertAlmostEqual(float(rows[0][5]), sorted(divergences)[1], delta=1e-4)
+
+    def test_every_row_of_every_model_is_one_that_compare_takes(self):
+        seeds = load("seeds")
+        for rows in (seeds.shakespeare_rows(), seeds.smollm2_rows()):
+            names = [row.name(bits) for row in rows for bits in row.reference]
+            self.assertEqual(len(names), len(set(names)))
+            result = subprocess.run([PROGRAM, "compare", "nowhere", "-o", str(self.work / "out"), "--text", "nothing", "--methods", *names],
+                                    capture_output=True, text=True, check=False)
+            self.assertIn("nowhere: ", result.stderr)  # the rows were understood: only the model is missing
+
+    def test_limits_are_those_of_the_losses(self):
+        seeds = load("seeds")
+        row = lambda excess, draws=False: seeds.Row("label", "rtn", {3: (excess, None), 2: (excess, None)}, draws)
+        study = seeds.Study("name", "title", Path(), [], 0.01, {})
+        limit = lambda row, bits: seeds.limit_of(study, seeds.Job(row, bits, [0]))
+        self.assertAlmostEqual(limit(row(0.5), 3), 0.535)
+        self.assertAlmostEqual(limit(row(2.0), 3), 2.3)
+        self.assertAlmostEqual(limit(row(0.5, draws=True), 2), 0.575)
+
+    def test_an_unknown_row_is_refused_with_the_known_ones(self):
+        result = self.study("--rows", "nonsense", status=1)
+        self.assertIn("quipt, in the loop", result.stderr)
 
 
 if __name__ == "__main__":
