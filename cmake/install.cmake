@@ -39,7 +39,7 @@ target_include_directories(twofold INTERFACE
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/twofold>)
 target_link_libraries(twofold
   PUBLIC fmt::fmt nlohmann_json::nlohmann_json Threads::Threads
-  PRIVATE PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::CRYPTO twofold::blas)
+  PRIVATE PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::CRYPTO)
 
 twofold_header_closure(headers ${TWOFOLD_PUBLIC_HEADERS})
 foreach(header IN LISTS headers)
@@ -56,7 +56,7 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/twofold-config.cmake.in
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/generated/twofold-config-version.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/generated/twofold-config.cmake
-  ${PROJECT_BINARY_DIR}/generated/twofold-config-version.cmake ${CMAKE_CURRENT_LIST_DIR}/serial_blas.cmake
+  ${PROJECT_BINARY_DIR}/generated/twofold-config-version.cmake
   DESTINATION ${package_folder})
 
 install(TARGETS twofold_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

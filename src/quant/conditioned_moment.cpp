@@ -94,31 +94,34 @@ std::vector<float> ConditionedMoment::diagonal() const {
 }
 
 std::shared_ptr<const MomentFactor> ConditionedMoment::factor(ColumnOrder order, int64_t width,
-                                                              ThreadPool& pool) const {
+                                                              const Context& ctx) const {
   const std::pair key(order, order == ColumnOrder::kReversed ? width : 1);
   std::lock_guard lock(cache_->mutex);
   std::shared_ptr<const MomentFactor>& entry = cache_->factors[key];
-  if (!entry) entry = make_factor(columns_in_order(h(), order, key.second), pool);
+  if (!entry) entry = make_factor(columns_in_order(h(), order, key.second), ctx);
   return entry;
 }
 
 std::shared_ptr<const MomentFactor> ConditionedMoment::make_factor(std::vector<int64_t> order,
-                                                                   ThreadPool& pool) const {
+                                                                   const Context& ctx) const {
   auto result = std::make_shared<MomentFactor>();
   result->order = std::move(order);
-  result->r.resize(h_.size());
-  const Matrix<double> r(result->r.data(), cols_, cols_);
+  result->stride = product_stride(cols_);
+  result->r_transposed.resize(static_cast<size_t>(cols_ * result->stride));
+  const Matrix<double> lower(result->r_transposed.data(), cols_, cols_, result->stride);
   double trace = 0;
   for (int64_t j = 0; j < cols_; ++j) trace += h().at(j, j);
   const double mean = trace / static_cast<double>(cols_) / (1 + damping_);
   for (double damping = damping_;; damping = std::max(10 * damping, kLeastDamping)) {
     result->added_damping = (damping - damping_) * mean;
-    pool.run(cols_, [&](int64_t i, int /*worker*/) {
+    ctx.pool.run(cols_, [&](int64_t i, int /*worker*/) {
       const double* row = h_.data() + result->order[static_cast<size_t>(i)] * cols_;
-      for (int64_t j = 0; j < cols_; ++j) r.at(i, j) = row[result->order[static_cast<size_t>(j)]];
-      r.at(i, i) += result->added_damping;
+      for (int64_t j = 0; j <= i; ++j) {
+        lower.at(i, j) = row[result->order[static_cast<size_t>(j)]];
+      }
+      lower.at(i, i) += result->added_damping;
     });
-    if (reversed_cholesky(r, pool)) {
+    if (reversed_cholesky(lower, ctx.pool, ctx.isa)) {
       if (damping != damping_) {
         result->note = fmt::format("the second moment is singular at damping {}: {} was used",
                                    damping_, damping);
@@ -131,8 +134,9 @@ std::shared_ptr<const MomentFactor> ConditionedMoment::make_factor(std::vector<i
   }
 }
 
-std::vector<double> ConditionedMoment::inverse_diagonal(ThreadPool& pool) const {
-  return twofold::inverse_diagonal(factor(ColumnOrder::kNatural, 1, pool)->matrix(), pool);
+std::vector<double> ConditionedMoment::inverse_diagonal(const Context& ctx) const {
+  return twofold::inverse_diagonal(factor(ColumnOrder::kNatural, 1, ctx)->lower(), ctx.pool,
+                                   ctx.isa);
 }
 
 }  // namespace twofold

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/context.h"
 #include "base/params.h"
-#include "base/thread_pool.h"
 #include "quant/second_moment.h"
 #include "tensor/tensor.h"
 
@@ -28,16 +28,19 @@ enum class ColumnOrder {
   kReversed,  // from last to first
 };
 
-/// P H P^T = R R^T with R upper triangular, P the order of columns.
+/// P H P^T = R R^T with R upper triangular, P the order of columns. Products read the columns of R,
+/// so it is kept transposed.
 struct MomentFactor {
-  std::vector<int64_t> order;  // [n]: the column at each position
-  std::vector<double> r;       // [n, n], zeros below the diagonal
-  double added_damping = 0;    // what H needed on its diagonal beside its own damping
-  std::string note;            // empty, or that and why
+  std::vector<int64_t> order;        // [n]: the column at each position
+  std::vector<double> r_transposed;  // [n, stride], zeros above the diagonal
+  int64_t stride = 0;
+  double added_damping = 0;  // what H needed on its diagonal beside its own damping
+  std::string note;          // empty, or that and why
 
-  Matrix<const double> matrix() const {
+  /// R^T, [n, n].
+  Matrix<const double> lower() const {
     const int64_t n = static_cast<int64_t>(order.size());
-    return {r.data(), n, n};
+    return {r_transposed.data(), n, n, stride};
   }
 };
 
@@ -63,14 +66,14 @@ class ConditionedMoment {
   /// If H is not positive definite, ten times the damping is tried until it is.
   /// @throws Error(kUnsupported) if no damping helps.
   std::shared_ptr<const MomentFactor> factor(ColumnOrder order, int64_t width,
-                                             ThreadPool& pool) const;
+                                             const Context& ctx) const;
   /// The diagonal of H^-1, [cols], damped as `factor` needs it.
-  std::vector<double> inverse_diagonal(ThreadPool& pool) const;
+  std::vector<double> inverse_diagonal(const Context& ctx) const;
 
  private:
   struct Cache;
   std::shared_ptr<const MomentFactor> make_factor(std::vector<int64_t> order,
-                                                  ThreadPool& pool) const;
+                                                  const Context& ctx) const;
 
   int64_t cols_;
   double damping_;

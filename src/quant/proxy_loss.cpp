@@ -8,7 +8,7 @@ namespace twofold {
 namespace {
 
 /// x H x^T summed over the rows of x, in order. @param x [rows, cols].
-double total_form(Matrix<const double> x, Matrix<const double> h) {
+double total_form(Matrix<const double> x, Matrix<const double> h, Isa isa) {
   double sum = 0;
   if (h.data == nullptr) {
     for (int64_t r = 0; r < x.rows; ++r) {
@@ -16,7 +16,7 @@ double total_form(Matrix<const double> x, Matrix<const double> h) {
     }
     return sum;
   }
-  for (double form : quadratic_forms(x, h)) sum += form;
+  for (double form : quadratic_forms(x, h, isa)) sum += form;
   return sum;
 }
 
@@ -44,7 +44,7 @@ double relative_loss(Matrix<const float> weight, Matrix<const float> restored,
       for (int64_t r = begin; r < end; ++r) {
         for (int64_t c = 0; c < weight.cols; ++c) x[i++] = entry(r, c);
       }
-      return total_form({x.data(), end - begin, weight.cols}, h);
+      return total_form({x.data(), end - begin, weight.cols}, h, ctx.isa);
     });
   };
   const double energy = loss_of([&](int64_t r, int64_t c) -> double { return weight.at(r, c); });
@@ -99,7 +99,7 @@ double nearest_loss(const MethodChoice& choice, std::span<const Matrix<const flo
           error[k] = (static_cast<double>(values[k]) - target.at(r, c)) / scale;
         }
       }
-      return total_form({error.data(), rows, cols}, h);
+      return total_form({error.data(), rows, cols}, h, ctx.isa);
     });
   }
   return total;

@@ -27,7 +27,7 @@ class GptqReference : public ::testing::Test {
       const int64_t sum = number(0, i) + number(1, i) + number(2, i) + number(3, i) - 131070;
       weight_[static_cast<size_t>(i)] = static_cast<float>(sum) * 0x1p-21f;
     }
-    std::vector<double> x(kSamples * kCols);
+    std::vector<double> x(kSamples * kCols), transposed(x.size());
     for (int64_t t = 0; t < kSamples; ++t) {
       for (int64_t j = 0; j < kCols; ++j) {
         int64_t sum = number(6, t * kCols + j) % 32 - 16;
@@ -35,12 +35,13 @@ class GptqReference : public ::testing::Test {
           sum += (number(4, t * kFactors + k) % 16 - 8) * (number(5, j * kFactors + k) % 16 - 8);
         }
         x[static_cast<size_t>(t * kCols + j)] = static_cast<double>(sum << (number(7, j) % 3));
+        transposed[static_cast<size_t>(j * kSamples + t)] = x[static_cast<size_t>(t * kCols + j)];
       }
     }
     moment_ = {.cols = kCols, .tokens = kSamples, .h = {}, .mean_magnitude = {}};
     moment_.h.assign(kCols * kCols, 0.0);
-    const Matrix<const double> activations(x.data(), kSamples, kCols);
-    add_product_tn(1.0, activations, activations, {moment_.h.data(), kCols, kCols});  // exact
+    add_product({transposed.data(), kCols, kSamples}, {x.data(), kSamples, kCols},
+                {moment_.h.data(), kCols, kCols}, select_isa());  // exact
   }
   static void TearDownTestSuite() {
     weight_ = {};
@@ -50,9 +51,9 @@ class GptqReference : public ::testing::Test {
     request.bits = 3;
     request.params["explore"] = "off";
     ThreadPool pool(2, false);
-    const Solution solution =
-        solve(choose_method(request),
-              {.weight = {weight_.data(), kRows, kCols}, .moment = &moment_}, {.pool = pool});
+    const Solution solution = solve(choose_method(request),
+                                    {.weight = {weight_.data(), kRows, kCols}, .moment = &moment_},
+                                    {.pool = pool, .isa = select_isa()});
     return sha256_hex(std::string(solution.q.codes.begin(), solution.q.codes.end()));
   }
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "quant/rounding/common.h"
 #include "quant/row_chunks.h"
+#include "tensor/linalg.h"
 
 namespace twofold {
 namespace {
@@ -52,10 +53,10 @@ RoundingResult ColumnLoop::run() {
   const int64_t group = grid_.group();
   fits_on_the_way_ = options_.feedback && !options_.groups_beforehand && group > 0 &&
                      group < weight_.cols && options_.order == ColumnOrder::kNatural;
-  factor_ = input_.moment->factor(options_.order, grid_.width(), ctx_.pool);
+  factor_ = input_.moment->factor(options_.order, grid_.width(), ctx_);
   if (!factor_->note.empty()) result_.notes.push_back(factor_->note);
   if (options_.passes > 0) order_moment();
-  importance_ = column_importance(input_, ctx_.pool);
+  importance_ = column_importance(input_, ctx_);
   result_.codes.resize(static_cast<size_t>(weight_.rows * weight_.cols));
   if (!fits_on_the_way_) fit_groups(grid_, weight_, importance_, ctx_.pool);
   if (options_.preclamp) clamp_weights();
@@ -100,8 +101,9 @@ void ColumnLoop::order_moment() {
   const Matrix<const double> h = input_.moment->h();
   h_ = h;
   if (options_.order == ColumnOrder::kNatural && factor_->added_damping == 0) return;
-  ordered_h_.resize(static_cast<size_t>(h.rows * h.cols));
-  const Matrix<double> ordered(ordered_h_.data(), h.rows, h.cols);
+  const int64_t stride = product_stride(h.cols);
+  ordered_h_.resize(static_cast<size_t>(h.rows * stride));
+  const Matrix<double> ordered(ordered_h_.data(), h.rows, h.cols, stride);
   const std::vector<int64_t>& order = factor_->order;
   ctx_.pool.run(h.rows, [&](int64_t i, int /*worker*/) {
     for (int64_t j = 0; j < h.cols; ++j) {
@@ -142,7 +144,7 @@ void ColumnLoop::run_together() {
   std::vector<size_t> chosen(static_cast<size_t>(weight_.rows));
   const int64_t sharing = others_.empty() ? 1 : grid_.rows_sharing();
   for_row_chunks(ctx_.pool, weight_.rows, [&](int64_t begin, int64_t end) {
-    RowBlock block(weight_, *factor_, grids, begin, end);
+    RowBlock block(weight_, *factor_, grids, begin, end, ctx_.isa);
     round_block(block);
     for (int64_t first = begin; first < end; first += sharing) {
       const int64_t last = std::min(first + sharing, end);
@@ -191,7 +193,7 @@ ColumnLoop::Outcome ColumnLoop::run_fitted(const FittedGrid& grid) {
   Outcome outcome{.codes = std::vector<uint16_t>(result_.codes.size()),
                   .losses = std::vector<double>(static_cast<size_t>(weight_.rows))};
   for_row_chunks(ctx_.pool, weight_.rows, [&](int64_t begin, int64_t end) {
-    RowBlock block(weight_, *factor_, {&grid}, begin, end);
+    RowBlock block(weight_, *factor_, {&grid}, begin, end, ctx_.isa);
     round_block(block);
     store(block, outcome);
   });
@@ -203,8 +205,8 @@ ColumnLoop::Outcome ColumnLoop::run_fitting(FittedGrid& grid) {
   std::vector<std::unique_ptr<RowBlock>> blocks;
   for (int64_t begin = 0; begin < weight_.rows; begin += kRowChunk) {
     const int64_t end = std::min(begin + kRowChunk, weight_.rows);
-    blocks.push_back(std::make_unique<RowBlock>(weight_, *factor_,
-                                                std::vector<const FittedGrid*>{&grid}, begin, end));
+    blocks.push_back(std::make_unique<RowBlock>(
+        weight_, *factor_, std::vector<const FittedGrid*>{&grid}, begin, end, ctx_.isa));
   }
   const auto for_blocks = [&](auto&& body) {
     ctx_.pool.run(static_cast<int64_t>(blocks.size()), [&](int64_t i, int /*worker*/) {

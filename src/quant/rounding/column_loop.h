@@ -57,7 +57,7 @@ class ColumnLoop {
   std::vector<float> clamped_;  // [rows, cols] what weight_ is with preclamp; else empty
   std::shared_ptr<const MomentFactor> factor_;
   std::vector<float> importance_;  // [cols] or empty
-  std::vector<double> ordered_h_;  // [cols, cols] in the order of the factor; empty: as stored
+  std::vector<double> ordered_h_;  // [cols, stride] in the order of the factor; empty: as stored
   Matrix<const double> h_;         // H in the order of the factor
   bool fits_on_the_way_ = false;   // groups, to compensated weights
   std::vector<std::unique_ptr<FittedGrid>> others_;  // candidates beside grid_, nearest to 1 first

@@ -57,11 +57,11 @@ ParamSpec passes_param() {
           .max = 1000};
 }
 
-std::vector<float> column_importance(const RoundingInput& input, ThreadPool& pool) {
+std::vector<float> column_importance(const RoundingInput& input, const Context& ctx) {
   const std::string kind = input.params.get_choice("importance");
   if (input.moment == nullptr || kind == "equal") return {};
   if (kind == "diagonal") return input.moment->diagonal();
-  std::vector<double> power = input.moment->inverse_diagonal(pool);
+  std::vector<double> power = input.moment->inverse_diagonal(ctx);
   const double least = *std::min_element(power.begin(), power.end());
   const double exponent = input.params.get_float("importance-power");
   double sum = 0;

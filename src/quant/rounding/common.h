@@ -16,7 +16,7 @@ ParamSpec passes_param();            // "passes": not set, or a number
 
 /// The importance of each column that grids are fitted with, [cols]; empty (equal) without a
 /// moment. "inverse" is LeanQuant's (1 / [H^-1]_jj)^power (arXiv:2407.10032), of mean 1.
-std::vector<float> column_importance(const RoundingInput& input, ThreadPool& pool);
+std::vector<float> column_importance(const RoundingInput& input, const Context& ctx);
 
 /// Fits the parameters of all groups to `weight`.  @param importance [weight.cols] or empty.
 void fit_groups(FittedGrid& grid, Matrix<const float> weight, std::span<const float> importance,

@@ -8,7 +8,7 @@ namespace {
 
 RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
   const Matrix<const float> weight = input.weight;
-  fit_groups(grid, weight, column_importance(input, ctx.pool), ctx.pool);
+  fit_groups(grid, weight, column_importance(input, ctx), ctx.pool);
   std::vector<uint16_t> codes(static_cast<size_t>(weight.rows * weight.cols));
   for_row_chunks(ctx.pool, weight.rows, [&](int64_t begin, int64_t end) {
     const int64_t rows = end - begin;

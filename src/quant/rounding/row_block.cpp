@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/checked_math.h"
 #include "tensor/linalg.h"
 
 namespace twofold {
@@ -21,47 +22,69 @@ void add_scaled(double factor, const double* x, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
 }
 
+/// `rows` x `cols` of m from (row, col) on.
+Matrix<const double> part(Matrix<const double> m, int64_t row, int64_t col, int64_t rows,
+                          int64_t cols) {
+  return {m.data + row * m.stride + col, rows, cols, m.stride};
+}
+
 }  // namespace
 
 RowBlock::RowBlock(Matrix<const float> weight, const MomentFactor& factor,
-                   std::vector<const FittedGrid*> grids, int64_t begin, int64_t end)
+                   std::vector<const FittedGrid*> grids, int64_t begin, int64_t end, Isa isa)
     : weight_(weight.data + begin * weight.stride, end - begin, weight.cols, weight.stride),
       factor_(factor),
-      r_(factor.matrix()),
+      lower_(factor.lower()),
       grids_(std::move(grids)),
+      isa_(isa),
       begin_(begin),
       end_(end),
       rows_(end - begin),
       lanes_(rows_ * static_cast<int64_t>(grids_.size())),
+      stride_(round_up(lanes_, kProductCols)),
       width_(grids_.front()->width()),
-      errors_(static_cast<size_t>(weight.cols * lanes_)),
-      codes_(errors_.size()),
+      errors_(static_cast<size_t>(weight.cols * stride_)),
+      codes_(static_cast<size_t>(weight.cols * lanes_)),
       losses_(static_cast<size_t>(lanes_)),
       wanted_(static_cast<size_t>(rows_ * width_)),
       value_(wanted_.size()),
       chosen_(wanted_.size()),
-      target_(static_cast<size_t>(lanes_ * width_)) {}
+      target_(static_cast<size_t>(lanes_ * width_)) {
+  std::fill_n(errors_.data(), errors_.size(), 0.0);
+}
 
-void RowBlock::enter(int64_t first, int64_t count) {
+void RowBlock::make_current(int64_t first, int64_t count) {
   first_ = first;
   count_ = count;
-  sums_.assign(static_cast<size_t>(count * lanes_), 0.0);
-  add_product_tn(1.0, {r_.data + first, first, count, r_.stride}, {errors_.data(), first, lanes_},
-                 {sums_.data(), count, lanes_});
+  weights_.resize(static_cast<size_t>(count * rows_));
+  for (int64_t r = 0; r < rows_; ++r) {
+    const float* row = weight_.data + r * weight_.stride;
+    for (int64_t k = 0; k < count; ++k) {
+      weights_[static_cast<size_t>(k * rows_ + r)] =
+          row[factor_.order[static_cast<size_t>(first + k)]];
+    }
+  }
+}
+
+void RowBlock::enter(int64_t first, int64_t count) {
+  make_current(first, count);
+  sums_.ensure(static_cast<size_t>(count * stride_));
+  std::fill_n(sums_.data(), count * stride_, 0.0);
+  add_product(part(lower_, first, 0, count, first), lanes_of(error(0), first),
+              lanes_of(sum(first), count), isa_);
 }
 
 void RowBlock::compensated_weights(size_t candidate, Matrix<float> out) const {
   std::vector<double> x(static_cast<size_t>(count_ * rows_));  // [count_, rows_]
   for (int64_t k = 0; k < count_; ++k) {
-    std::copy_n(sums_.data() + k * lanes_ + lane(candidate, begin_), rows_, x.data() + k * rows_);
+    std::copy_n(sums_.data() + k * stride_ + lane(candidate, begin_), rows_, x.data() + k * rows_);
   }
-  solve_upper_transposed({r_.data + first_ * r_.stride + first_, count_, count_, r_.stride},
-                         {x.data(), count_, rows_});
+  solve_lower(part(lower_, first_, first_, count_, count_), {x.data(), count_, rows_}, isa_);
   for (int64_t k = 0; k < count_; ++k) {
-    const int64_t col = factor_.order[static_cast<size_t>(first_ + k)];
+    const float* weight = weights(first_ + k);
     for (int64_t r = 0; r < rows_; ++r) {
-      const double sum = weight_.at(r, col) + x[static_cast<size_t>(k * rows_ + r)];
-      out.at(r, k) = static_cast<float>(std::clamp(sum, -kMostTarget, kMostTarget));
+      const double target = weight[r] + x[static_cast<size_t>(k * rows_ + r)];
+      out.at(r, k) = static_cast<float>(std::clamp(target, -kMostTarget, kMostTarget));
     }
   }
 }
@@ -71,51 +94,46 @@ void RowBlock::round_with_feedback() {
   for (int64_t inner = first_; inner < end; inner += kInner) {
     const int64_t inner_end = std::min(inner + kInner, end);
     for (int64_t position = inner; position < inner_end; position += width_) {
+      add_feedback(inner, position, position, width_);
       round_block(position);
-      for (int64_t k = position + width_; k < inner_end; ++k) {
-        for (int64_t i = position; i < position + width_; ++i) {
-          add_scaled(r_.at(i, k), error(i), sums_.data() + (k - first_) * lanes_, lanes_);
-        }
-      }
     }
-    spread(inner, inner_end);
+    add_feedback(inner, inner_end, inner_end, end - inner_end);
   }
 }
 
-void RowBlock::spread(int64_t from, int64_t to) {
-  const int64_t rest = first_ + count_ - to;
-  add_product_tn(1.0, {r_.data + from * r_.stride + to, to - from, rest, r_.stride},
-                 {error(from), to - from, lanes_},
-                 {sums_.data() + (to - first_) * lanes_, rest, lanes_});
+void RowBlock::add_feedback(int64_t from, int64_t to, int64_t position, int64_t count) {
+  add_product(part(lower_, position, from, count, to - from), lanes_of(error(from), to - from),
+              lanes_of(sum(position), count), isa_);
 }
 
 // T_B = W_B + S_B R_BB^-1 by forward substitution, Q_B from the grid, then |S_B + E_B R_BB|^2 more
 // loss; S are the sums.
 void RowBlock::round_block(int64_t position) {
-  const double* sums = sums_.data() + (position - first_) * lanes_;
+  const double* sums = sum(position);
   for (int64_t k = 0; k < width_; ++k) {
     double* target = target_.data() + k * lanes_;
-    std::copy_n(sums + k * lanes_, lanes_, target);
+    std::copy_n(sums + k * stride_, lanes_, target);
     for (int64_t i = 0; i < k; ++i) {
-      add_scaled(-r_.at(position + i, position + k), target_.data() + i * lanes_, target, lanes_);
+      add_scaled(-lower_.at(position + k, position + i), target_.data() + i * lanes_, target,
+                 lanes_);
     }
-    const double pivot = r_.at(position + k, position + k);
+    const double pivot = lower_.at(position + k, position + k);
     for (int64_t l = 0; l < lanes_; ++l) target[l] /= pivot;
   }
   for (int64_t k = 0; k < width_; ++k) {
-    const int64_t col = factor_.order[static_cast<size_t>(position + k)];
+    const float* weight = weights(position + k);
     double* target = target_.data() + k * lanes_;
     for (size_t candidate = 0; candidate < grids_.size(); ++candidate) {
       double* lanes = target + lane(candidate, begin_);
-      for (int64_t r = 0; r < rows_; ++r) lanes[r] += weight_.at(r, col);
+      for (int64_t r = 0; r < rows_; ++r) lanes[r] += weight[r];
     }
   }
   round_lanes(position, width_, target_);
   for (int64_t k = 0; k < width_; ++k) {
     double* product = target_.data() + k * lanes_;  // (E R) of this column
-    std::copy_n(sums + k * lanes_, lanes_, product);
+    std::copy_n(sums + k * stride_, lanes_, product);
     for (int64_t i = 0; i <= k; ++i) {
-      add_scaled(r_.at(position + i, position + k), error(position + i), product, lanes_);
+      add_scaled(lower_.at(position + k, position + i), error(position + i), product, lanes_);
     }
     for (int64_t l = 0; l < lanes_; ++l) {
       losses_[static_cast<size_t>(l)] += product[l] * product[l];
@@ -138,11 +156,12 @@ void RowBlock::round_lanes(int64_t position, int64_t width, std::span<const doub
     grids_[candidate]->round(col, begin_, {wanted_.data(), rows_, width},
                              {chosen_.data(), rows_, width}, {value_.data(), rows_, width});
     for (int64_t k = 0; k < width; ++k) {
+      const float* weight = weights(position + k);
       double* errors = error(position + k) + offset;
       uint16_t* codes = codes_.data() + (position + k) * lanes_ + offset;
       for (int64_t r = 0; r < rows_; ++r) {
         const size_t i = static_cast<size_t>(r * width + k);
-        errors[r] = static_cast<double>(weight_.at(r, col + k)) - value_[i];
+        errors[r] = static_cast<double>(weight[r]) - value_[i];
         codes[r] = chosen_[i];
       }
     }
@@ -151,11 +170,9 @@ void RowBlock::round_lanes(int64_t position, int64_t width, std::span<const doub
 
 void RowBlock::round_as_they_are() {
   for (int64_t position = 0; position < weight_.cols; position += width_) {
-    const int64_t col = factor_.order[static_cast<size_t>(position)];
-    for (int64_t k = 0; k < width_; ++k) {
-      for (int64_t l = 0; l < lanes_; ++l) {
-        target_[static_cast<size_t>(k * lanes_ + l)] = weight_.at(l % rows_, col + k);
-      }
+    make_current(position, width_);
+    for (int64_t l = 0; l < width_ * lanes_; ++l) {
+      target_[static_cast<size_t>(l)] = weights(position + l / lanes_)[l % lanes_ % rows_];
     }
     round_lanes(position, width_, target_);
   }
@@ -164,21 +181,23 @@ void RowBlock::round_as_they_are() {
 bool RowBlock::greedy_pass(Matrix<const double> h) {
   const int64_t cols = weight_.cols;
   bool changed = false;
-  std::vector<double> products(static_cast<size_t>(kPassBlock * lanes_));  // (E H) of a lazy block
+  AlignedBuffer<double> products(static_cast<size_t>(kPassBlock * stride_));  // (E H) of a block
   for (int64_t first = 0; first < cols; first += kPassBlock) {
     const int64_t count = std::min(kPassBlock, cols - first);
-    std::fill(products.begin(), products.end(), 0.0);
-    add_product(1.0, {h.data + first * h.stride, count, cols, h.stride},
-                {errors_.data(), cols, lanes_}, {products.data(), count, lanes_});
+    make_current(first, count);
+    std::fill_n(products.data(), count * stride_, 0.0);
+    add_product(part(h, first, 0, count, cols), lanes_of(error(0), cols),
+                lanes_of(products.data(), count), isa_);
     for (int64_t position = first; position < first + count; ++position) {
       const int64_t col = factor_.order[static_cast<size_t>(position)];
       const double curvature = h.at(position, position);
-      const double* product = products.data() + (position - first) * lanes_;
+      const float* weights_here = weights(position);
+      const double* product = products.data() + (position - first) * stride_;
       double* errors = error(position);
       uint16_t* codes = codes_.data() + position * lanes_;
       for (int64_t l = 0; l < lanes_; ++l) {
         target_[static_cast<size_t>(l)] =
-            weight_.at(l % rows_, col) - errors[l] + product[l] / curvature;
+            weights_here[l % rows_] - errors[l] + product[l] / curvature;
       }
       // Moves of this column; most are 0 after some passes.
       std::vector<double> moves(static_cast<size_t>(lanes_));
@@ -194,7 +213,7 @@ bool RowBlock::greedy_pass(Matrix<const double> h) {
         for (int64_t r = 0; r < rows_; ++r) {
           const size_t i = static_cast<size_t>(r);
           const int64_t l = offset + r;
-          const double weight = weight_.at(r, col);
+          const double weight = weights_here[r];
           const double best = target_[static_cast<size_t>(l)];
           const double next = weight - value_[i];
           if (chosen_[i] == codes[l] ||
@@ -210,7 +229,8 @@ bool RowBlock::greedy_pass(Matrix<const double> h) {
       if (!moved) continue;
       changed = true;
       for (int64_t k = position; k < first + count; ++k) {
-        add_scaled(h.at(position, k), moves.data(), products.data() + (k - first) * lanes_, lanes_);
+        add_scaled(h.at(position, k), moves.data(), products.data() + (k - first) * stride_,
+                   lanes_);
       }
     }
   }
@@ -220,15 +240,15 @@ bool RowBlock::greedy_pass(Matrix<const double> h) {
 void RowBlock::measure_losses() {
   const int64_t cols = weight_.cols;
   std::fill(losses_.begin(), losses_.end(), 0.0);
-  std::vector<double> products(static_cast<size_t>(kPassBlock * lanes_));
+  AlignedBuffer<double> products(static_cast<size_t>(kPassBlock * stride_));
   for (int64_t first = 0; first < cols; first += kPassBlock) {
     const int64_t count = std::min(kPassBlock, cols - first);
-    const int64_t known = first + count;  // R has zeros below
-    std::fill(products.begin(), products.end(), 0.0);
-    add_product_tn(1.0, {r_.data + first, known, count, r_.stride}, {errors_.data(), known, lanes_},
-                   {products.data(), count, lanes_});
+    const int64_t known = first + count;  // R^T has zeros to the right
+    std::fill_n(products.data(), count * stride_, 0.0);
+    add_product(part(lower_, first, 0, count, known), lanes_of(error(0), known),
+                lanes_of(products.data(), count), isa_);
     for (int64_t k = 0; k < count; ++k) {
-      const double* product = products.data() + k * lanes_;
+      const double* product = products.data() + k * stride_;
       for (int64_t l = 0; l < lanes_; ++l) {
         losses_[static_cast<size_t>(l)] += product[l] * product[l];
       }

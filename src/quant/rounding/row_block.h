@@ -1,6 +1,7 @@
 // RowBlock: a chunk of rows on its way through LDLQ and greedy passes, once for each of several
 // candidate grids, as if those were more rows. Works on the calling thread and touches no other
-// rows. Numbers of one column lie together: [columns, lanes] with lane = candidate * rows + row.
+// rows. Numbers of one column lie together: [columns, lanes] with lane = candidate * rows + row,
+// and lanes that hold zeros up to a multiple of kProductCols.
 //
 // With H = R R^T (R upper triangular, columns in the order of the factor) and E = W - Q:
 //   target    T_B = W_B + (E_<B R_<B,B) R_BB^-1     for a block B of `width` columns,
@@ -12,6 +13,8 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_buffer.h"
+#include "base/cpu.h"
 #include "quant/conditioned_moment.h"
 #include "quant/grid.h"
 #include "tensor/tensor.h"
@@ -24,7 +27,7 @@ class RowBlock {
   /// @param grids  fitted (those of `compensated_weights` up to the columns that are rounded), one
   /// width.  Rows [begin, end) of all of them are rounded.
   RowBlock(Matrix<const float> weight, const MomentFactor& factor,
-           std::vector<const FittedGrid*> grids, int64_t begin, int64_t end);
+           std::vector<const FittedGrid*> grids, int64_t begin, int64_t end, Isa isa);
 
   /// E_<G R_<G,G, [columns of G, lanes], for positions [first, first + count); they become the
   /// current columns. All earlier positions are rounded.
@@ -57,20 +60,31 @@ class RowBlock {
   int64_t lane(size_t candidate, int64_t row) const {
     return static_cast<int64_t>(candidate) * rows_ + row - begin_;
   }
-  double* error(int64_t position) { return errors_.data() + position * lanes_; }
-  /// Adds E_[from, to) R_[from, to),[to, end) to the sums of the current columns from `to` on.
-  void spread(int64_t from, int64_t to);
+  double* error(int64_t position) { return errors_.data() + position * stride_; }
+  double* sum(int64_t position) { return sums_.data() + (position - first_) * stride_; }
+  /// Weights of a current column, [rows_].
+  const float* weights(int64_t position) const {
+    return weights_.data() + (position - first_) * rows_;
+  }
+  Matrix<double> lanes_of(double* first, int64_t columns) const {
+    return {first, columns, stride_};
+  }
+  void make_current(int64_t first, int64_t count);
+  /// Adds E_[from, to) R_[from, to),C to the sums of `count` current columns C from `position` on.
+  void add_feedback(int64_t from, int64_t to, int64_t position, int64_t count);
   void round_block(int64_t position);
   void round_lanes(int64_t position, int64_t width, std::span<const double> target);
 
   Matrix<const float> weight_;  // [rows, cols] from row begin_ on
   const MomentFactor& factor_;
-  Matrix<const double> r_;
+  Matrix<const double> lower_;  // R^T
   std::vector<const FittedGrid*> grids_;
-  int64_t begin_, end_, rows_, lanes_, width_;
+  Isa isa_;
+  int64_t begin_, end_, rows_, lanes_, stride_, width_;
   int64_t first_ = 0, count_ = 0;  // current columns
-  std::vector<double> errors_;     // [cols, lanes]: E
-  std::vector<double> sums_;       // [count_, lanes]: E R so far, of the current columns
+  std::vector<float> weights_;     // [count_, rows_]: the current columns
+  AlignedBuffer<double> errors_;   // [cols, stride_]: E
+  AlignedBuffer<double> sums_;     // [count_, stride_]: E R so far, of the current columns
   std::vector<uint16_t> codes_;    // [cols, lanes]
   std::vector<double> losses_;     // [lanes]
   // Of one block of columns, for `round`: [rows_, width_].

@@ -1,5 +1,6 @@
-// The register block of the float GEMM, written once over the vocabulary of <isa>/vec.h, which the
-// including file brings along. Internal linkage: every instruction set has its own copy.
+// The register block of the matrix products, written once over a vocabulary that the including file
+// brings along: Number (float or double), Vec of kLanes Numbers, set1, load, store, add, fma.
+// Internal linkage: every instruction set and type has its own copy.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +14,19 @@ namespace {
 // vectors of b and R single numbers of a. The rows of a are read in place, in row order, so a needs
 // no packing; two row pointers and multiples of the stride reach up to 14 rows.
 template <int R, int V>
-void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t k, float* c,
-          int64_t c_stride, bool accumulate) {
+void tile(const Number* a, int64_t a_stride, const Number* b, int64_t b_stride, int64_t k,
+          Number* c, int64_t c_stride, bool accumulate) {
   constexpr int kHalf = R <= 7 ? R : 7;
   Vec sums[R][V];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sums[r][v] = set1(0.0f);
+    for (int v = 0; v < V; ++v) sums[r][v] = set1(0);
     __builtin_prefetch(c + r * c_stride, 1);
     __builtin_prefetch(c + r * c_stride + V * kLanes - 1, 1);
   }
-  const float* upper = a;
-  const float* lower = R > kHalf ? a + kHalf * a_stride : a;
+  const Number* upper = a;
+  const Number* lower = R > kHalf ? a + kHalf * a_stride : a;
 #pragma GCC unroll 4
   for (int64_t i = 0; i < k; ++i) {
     Vec right[V];
@@ -45,7 +46,7 @@ void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, in
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      float* out = c + r * c_stride + v * kLanes;
+      Number* out = c + r * c_stride + v * kLanes;
       store(out, accumulate ? add(load(out), sums[r][v]) : sums[r][v]);
     }
   }

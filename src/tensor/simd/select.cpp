@@ -30,10 +30,23 @@ const GemmTiles& gemm_tiles(Isa isa) {
   return kGemmTilesScalar;
 }
 
+const GemmTiles64& gemm_tiles64(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return kGemmTiles64Scalar;
+    case Isa::kAvx2:
+      return kGemmTiles64Avx2;
+    case Isa::kAvx512:
+      return kGemmTiles64Avx512;
+  }
+  return kGemmTiles64Scalar;
+}
+
 #else  // other machines have the portable level only
 
 const Ops& ops(Isa) { return kOpsScalar; }
 const GemmTiles& gemm_tiles(Isa) { return kGemmTilesScalar; }
+const GemmTiles64& gemm_tiles64(Isa) { return kGemmTiles64Scalar; }
 
 #endif
 

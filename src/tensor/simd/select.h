@@ -1,4 +1,4 @@
-// The table of GEMM register blocks for an instruction set; private to this layer.
+// The tables of GEMM register blocks for an instruction set; private to this layer.
 #pragma once
 
 #include "base/cpu.h"
@@ -6,7 +6,8 @@
 
 namespace twofold {
 
-/// The table for `isa`; the CPU must have it.
+/// The tables for `isa`; the CPU must have it.
 const GemmTiles& gemm_tiles(Isa isa);
+const GemmTiles64& gemm_tiles64(Isa isa);
 
 }  // namespace twofold

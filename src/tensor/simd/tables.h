@@ -12,6 +12,8 @@ namespace twofold {
 inline constexpr int64_t kMaxTileRows = 14;
 /// Widest register block of any instruction set.
 inline constexpr int64_t kMaxTileCols = 32;
+/// The same for float64; every other width divides it.
+inline constexpr int64_t kMaxTileCols64 = 16;
 
 /// The register-blocked kernels of the float GEMM.
 struct GemmTiles {
@@ -29,6 +31,14 @@ struct GemmTiles {
                     int64_t to_stride);
 };
 
+/// The same for float64.
+struct GemmTiles64 {
+  int64_t rows, cols;
+  void (*tile[kMaxTileRows + 1])(const double* a, int64_t a_stride, const double* b,
+                                 int64_t b_stride, int64_t k, double* c, int64_t c_stride,
+                                 bool accumulate);
+};
+
 extern const Ops kOpsScalar;
 extern const Ops kOpsAvx2;
 extern const Ops kOpsAvx512;
@@ -36,5 +46,9 @@ extern const Ops kOpsAvx512;
 extern const GemmTiles kGemmTilesScalar;
 extern const GemmTiles kGemmTilesAvx2;
 extern const GemmTiles kGemmTilesAvx512;
+
+extern const GemmTiles64 kGemmTiles64Scalar;
+extern const GemmTiles64 kGemmTiles64Avx2;
+extern const GemmTiles64 kGemmTiles64Avx512;
 
 }  // namespace twofold

@@ -9,6 +9,7 @@
 namespace twofold {
 namespace {
 
+using Number = float;
 using Vec = __m256;
 constexpr int64_t kLanes = 8;
 

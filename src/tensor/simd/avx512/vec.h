@@ -9,6 +9,7 @@
 namespace twofold {
 namespace {
 
+using Number = float;
 using Vec = __m512;
 constexpr int64_t kLanes = 16;
 

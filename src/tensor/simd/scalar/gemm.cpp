@@ -7,6 +7,7 @@
 namespace twofold {
 namespace {
 
+using Number = float;
 using Vec = float __attribute__((vector_size(16)));
 constexpr int64_t kLanes = 4;
 constexpr int kVectors = 2;

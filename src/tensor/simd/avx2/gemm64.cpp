@@ -1,0 +1,35 @@
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "tensor/simd/tables.h"
+
+namespace twofold {
+namespace {
+
+using Number = double;
+using Vec = __m256d;
+constexpr int64_t kLanes = 4;
+constexpr int kVectors = 2;
+
+inline Vec set1(double x) { return _mm256_set1_pd(x); }
+inline Vec load(const double* p) { return _mm256_loadu_pd(p); }
+inline void store(double* p, Vec v) { _mm256_storeu_pd(p, v); }
+inline Vec add(Vec a, Vec b) { return _mm256_add_pd(a, b); }
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
+
+}  // namespace
+}  // namespace twofold
+
+#include "tensor/simd/gemm_body.h"
+
+namespace twofold {
+
+const GemmTiles64 kGemmTiles64Avx2 = {
+    .rows = 6,
+    .cols = kVectors * kLanes,
+    .tile = {nullptr, tile<1, kVectors>, tile<2, kVectors>, tile<3, kVectors>, tile<4, kVectors>,
+             tile<5, kVectors>, tile<6, kVectors>},
+};
+
+}  // namespace twofold
