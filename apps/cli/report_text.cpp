@@ -67,23 +67,12 @@ std::vector<JsonKey> run_json_keys() {
       {"seconds", "of the whole run, with those of an interrupted run it went on with"},
       {"phases", "an object: phase -> seconds"},
       {"peak_memory_bytes", "most memory the process used"},
-      {"calibration", "an object; null if nothing was calibrated"},
-      {"calibration.source", "the texts"},
-      {"calibration.text_sha256", "of their bytes"},
-      {"calibration.samples", "windows"},
-      {"calibration.context", "tokens per window"},
-      {"calibration.sampling", "how windows were cut"},
-      {"calibration.true_sequential", "whether --true-sequential was given"},
-      {"calibration.inputs", "a list, one object per layer input"},
-      {"calibration.inputs[].name", "of the input"},
-      {"calibration.inputs[].tokens", "tokens that its second moment is the mean of"},
-      {"calibration.inputs[].dropped", "tokens left out, because a number was not finite"},
-      {"calibration.inputs[].dead", "columns that were always 0"},
-      {"score", "an object; null if the result was not scored"},
-      {"score.text", "where the tokens come from"},
-      {"score.tokens", "targets scored"},
-      {"score.source_nats_per_token", "loss of the source"},
-      {"score.nats_per_token", "loss of the result"},
+      {"calibration",
+       "texts, windows and what was found at each layer input, an object (docs/folder.md); null if "
+       "nothing was calibrated"},
+      {"score",
+       "loss of source and result on the same tokens, an object (docs/folder.md); null if the "
+       "result was not scored"},
       {"notes", "what a user should know of the run, a list of texts"}};
   for (JsonKey& key : report_json_keys()) keys.push_back(std::move(key));
   return keys;

@@ -24,14 +24,14 @@ using testing::source_dir;
 using testing::test_data;
 namespace fs = std::filesystem;
 
-class CliQuantize : public ::testing::Test {
+class CliQuantizeRun : public ::testing::Test {
  protected:
-  CliQuantize() {
+  CliQuantizeRun() {
     std::string pattern = (fs::temp_directory_path() / "twofold-quantize-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     folder_ = pattern;
   }
-  ~CliQuantize() override { fs::remove_all(folder_); }
+  ~CliQuantizeRun() override { fs::remove_all(folder_); }
 
   std::vector<std::string> stories(const std::string& name, std::vector<std::string> more = {}) {
     std::vector<std::string> args = {"quantize",
@@ -68,7 +68,7 @@ class CliQuantize : public ::testing::Test {
   fs::path folder_;
 };
 
-TEST_F(CliQuantize, KilledOrInterruptedItGoesOnAndWritesTheSameBytes) {
+TEST_F(CliQuantizeRun, KilledOrInterruptedItGoesOnAndWritesTheSameBytes) {
   ASSERT_EQ(run_twofold(stories("whole")).status, 0);
   for (const int signal : {SIGKILL, SIGINT}) {
     const RunResult first = interrupted("parts", signal);
@@ -86,7 +86,7 @@ TEST_F(CliQuantize, KilledOrInterruptedItGoesOnAndWritesTheSameBytes) {
   }
 }
 
-TEST_F(CliQuantize, ADryRunWritesNothingAndPredictsBytesAndMemory) {
+TEST_F(CliQuantizeRun, ADryRunWritesNothingAndPredictsBytesAndMemory) {
   const std::vector<std::vector<std::string>> kinds = {
       stories("out", {"--json", "--force"}),
       stories("out", {"--json", "--force", "--no-score", "--true-sequential"}),
@@ -114,7 +114,7 @@ TEST_F(CliQuantize, ADryRunWritesNothingAndPredictsBytesAndMemory) {
   }
 }
 
-TEST_F(CliQuantize, SizesAreReadOrRefused) {
+TEST_F(CliQuantizeRun, SizesAreReadOrRefused) {
   for (const std::string bad : {"4X", "G", "-1", "0", "1.5G", "99999999999T"}) {
     const RunResult result = run_twofold(stories("out", {"--memory", bad}));
     EXPECT_EQ(result.status, 2) << bad;
