@@ -86,6 +86,7 @@ struct Grid {
   void (*check)(const GridRequest& request);
   /// @throws Error(kInvalidArgument) as `check`.
   std::unique_ptr<FittedGrid> (*make)(const GridRequest& request);
+  int64_t width = 1;  // FittedGrid::width of what `make` returns
 };
 
 std::span<const Grid> all_grids();

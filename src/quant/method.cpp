@@ -80,6 +80,7 @@ MethodChoice choose_method(const MethodRequest& request) {
       needed > 0 ? needed : std::clamp(method.default_bits, grid.min_bits, grid.max_bits));
   check_group(grid, choice.group);
   grid.check({.bits = choice.bits, .group = choice.group, .params = choice.params, .where = {}});
+  rounding.check(choice.params, grid.width);
   return choice;
 }
 

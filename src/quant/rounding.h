@@ -29,7 +29,11 @@ struct Rounding {
   std::string_view name, paper, help;
   std::vector<ParamSpec> params;
   bool needs_moment;
+  /// Checks settings against each other and against the width of the grid.
+  /// @throws Error(kInvalidArgument) if they do not go together.
+  void (*check)(const Params& params, int64_t width);
   /// Fits the grid and rounds. Work is cut into fixed chunks of rows.
+  /// @throws Error(kInvalidArgument) as `check`.
   RoundingResult (*run)(const RoundingInput& input, FittedGrid& grid, const Context& ctx);
 };
 

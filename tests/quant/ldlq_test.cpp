@@ -371,6 +371,7 @@ TEST(BlockLdlq, RefusesWhatTakesColumnsApart) {
   EXPECT_NE(refusal("ldlq", "order", "diagonal").find("--order diagonal"), std::string::npos);
   EXPECT_NE(refusal("ldlq", "passes", "1").find("--passes"), std::string::npos);
   EXPECT_NE(refusal("coordinate", "order", "natural").find("--passes"), std::string::npos);
+  EXPECT_NE(refusal("ldlq", "preclamp", "on").find("--preclamp on"), std::string::npos);
 }
 
 TEST(Explore, IsNeverWorseThanTheFittedGrid) {

@@ -115,6 +115,8 @@ TEST(ChooseMethod, ListsTheValidChoices) {
   expect_refusal({.method = "rtn", .params = {{"range", "-7,7"}, {"zero", "float"}}}, "symmetric");
   expect_refusal({.method = "pot", .bits = 4, .params = {{"range", "-128,128"}}}, "5 bits");
   expect_refusal({.method = "pot", .group = 64, .params = {{"scale-per", "tensor"}}}, "--group 0");
+  expect_refusal({.method = "quip", .params = {{"preclamp", "on"}, {"explore", "loop"}}},
+                 "--preclamp on");
 }
 
 TEST(ChooseMethod, LetsAnIntegerRangeDecideTheBits) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "support/matrices.h"
 #include "support/parity_grid.h"
 
@@ -24,6 +25,34 @@ double least_even_distance(const float* x) {
     if (sum % 2 == 0) best = std::min(best, distance);
   }
   return best;
+}
+
+std::string refusal(std::string_view rounding, int64_t width,
+                    const std::map<std::string, std::string>& settings) {
+  const Rounding& entry = find_rounding(rounding);
+  try {
+    entry.check(complete_params(entry.params, {}, settings), width);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(RoundingCheck, RefusesForWideGridsWhatTakesColumnsApart) {
+  const auto names = [](const std::string& message, const std::string& flag) {
+    return message.find(flag) != std::string::npos;
+  };
+  EXPECT_PRED2(names, refusal("ldlq", 8, {{"order", "diagonal"}}), "--order diagonal");
+  EXPECT_PRED2(names, refusal("ldlq", 8, {{"passes", "1"}}), "--passes");
+  EXPECT_PRED2(names, refusal("ldlq", 8, {{"preclamp", "on"}}), "--preclamp on");
+  EXPECT_PRED2(names, refusal("coordinate", 16, {}), "--passes");
+  EXPECT_EQ(refusal("coordinate", 16, {{"passes", "0"}}), "accepted");
+  EXPECT_EQ(refusal("ldlq", 8, {{"order", "reversed"}, {"explore", "loop"}}), "accepted");
+  EXPECT_EQ(refusal("ldlq", 1, {{"order", "diagonal"}, {"passes", "1"}}), "accepted");
+  for (const Rounding& rounding : all_roundings()) {
+    EXPECT_EQ(refusal(rounding.name, 1, {}), "accepted") << rounding.name;
+  }
 }
 
 TEST(NearestRounding, GivesAVectorGridWholeBlocksOfItsWidth) {

@@ -136,8 +136,12 @@ size_t ParameterGrid::set_of(int64_t row, int64_t col) const {
   return static_cast<size_t>(q_.parameter_index(q_.scheme.scale_sharing, row, col));
 }
 
-float ParameterGrid::store_scale(float scale, int64_t row) const {
-  return stored_scale(scale * factor_, q_.scheme.scale_sharing, where_, row);
+float ParameterGrid::fitted_scale(float scale, int64_t row) const {
+  return stored_scale(scale, q_.scheme.scale_sharing, where_, row);
+}
+
+float ParameterGrid::store_scale(float fitted, int64_t row) const {
+  return stored_scale(fitted * factor_, q_.scheme.scale_sharing, where_, row);
 }
 
 void ParameterGrid::multiply_scales(float factor) {

@@ -51,8 +51,12 @@ class ParameterGrid : public FittedGrid {
 
   /// Parameter set of `row` for the group that column `col` is in.
   size_t set_of(int64_t row, int64_t col) const;
-  /// `scale` times the factor of `rescaled`, as it will be stored.
-  float store_scale(float scale, int64_t row) const;
+  /// `scale` as it would be stored without the factor of `rescaled`: what searches and zeros are
+  /// fitted with, so that the factor changes nothing but the scale.
+  float fitted_scale(float scale, int64_t row) const;
+  /// A fitted scale times the factor of `rescaled`, as it will be stored: the same as fitting
+  /// first and rescaling then.
+  float store_scale(float fitted, int64_t row) const;
   /// The body of `rescaled`, called on the copy.
   void multiply_scales(float factor);
 

@@ -95,7 +95,8 @@ class GaussianGrid final : public ParameterGrid {
         double sum = 0;
         for (float w : weight.row(r)) sum += static_cast<double>(w) * w;
         const double rms = std::sqrt(sum / static_cast<double>(weight.cols));
-        q_.scale[set_of(r, col_begin)] = store_scale(static_cast<float>(rms * per_rms_), r);
+        const float scale = fitted_scale(static_cast<float>(rms * per_rms_), r);
+        q_.scale[set_of(r, col_begin)] = store_scale(scale, r);
       }
     });
   }

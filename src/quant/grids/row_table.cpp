@@ -93,7 +93,7 @@ void RowTableGrid::round(int64_t col, int64_t row_begin, Matrix<const float> tar
 
 double RowTableGrid::stored_step(double step, int64_t row) const {
   const double up = std::ldexp(step, -q_.scheme.level_exponent);
-  const float scale = stored_scale(static_cast<float>(up), q_.scheme.scale_sharing, where_, row);
+  const float scale = fitted_scale(static_cast<float>(up), row);
   return std::ldexp(static_cast<double>(scale), q_.scheme.level_exponent);
 }
 
@@ -108,8 +108,8 @@ float RowTableGrid::stored_offset(double offset, int64_t row) const {
 
 void RowTableGrid::set_table(size_t set, int64_t row, const Table& table) {
   const double up = std::ldexp(table.step, -q_.scheme.level_exponent);
-  q_.scale[set] = store_scale(static_cast<float>(up), row);
-  q_.offset[set] = stored_offset(table.offset * factor_, row);
+  q_.scale[set] = store_scale(fitted_scale(static_cast<float>(up), row), row);
+  q_.offset[set] = stored_offset(stored_offset(table.offset, row) * factor_, row);
   float* levels = q_.levels.data() + set * static_cast<size_t>(levels_);
   const std::span<const int> n(table.n.data(), static_cast<size_t>(q_.scheme.bits));
   for (int64_t i = 0; i < levels_; ++i) {
@@ -141,7 +141,7 @@ void RowTableGrid::refresh(size_t set) {
 void RowTableGrid::set_bounds(size_t set, std::span<const double> bounds) {
   own_bounds_ = true;
   float* to = bounds_.data() + set * static_cast<size_t>(levels_);
-  for (size_t i = 0; i < bounds.size(); ++i) to[i] = static_cast<float>(bounds[i] * factor_);
+  for (size_t i = 0; i < bounds.size(); ++i) to[i] = static_cast<float>(bounds[i]) * factor_;
 }
 
 void RowTableGrid::rescale(float factor) {

@@ -103,7 +103,7 @@ class TableGrid final : public ParameterGrid {
       const auto best = std::min_element(errors[i].begin(), errors[i].end());
       const float factor =
           options_.search ? scale_factor(static_cast<int>(best - errors[i].begin())) : 1.0f;
-      q_.scale[set_of(r, col_begin)] = scale_for(magnitude[i], factor, r);
+      q_.scale[set_of(r, col_begin)] = store_scale(scale_for(magnitude[i], factor, r), r);
     }
   }
 
@@ -123,10 +123,11 @@ class TableGrid final : public ParameterGrid {
  private:
   using Errors = std::array<double, kScaleFactors>;
 
-  /// The stored scale, 2^top_exponent times the step of the integers.
+  /// The scale as stored but for the factor of `rescaled`: 2^top_exponent times the step of the
+  /// integers.
   float scale_for(float magnitude, float factor, int64_t row) const {
     const float step = std::max(magnitude / rule_.divisor * factor, options_.eps);
-    return store_scale(step * up_, row);
+    return fitted_scale(step * up_, row);
   }
 
   /// Squared error of a row, weighted by importance, for each factor.

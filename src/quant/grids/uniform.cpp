@@ -86,7 +86,7 @@ class UniformGrid final : public ParameterGrid {
       const int64_t row = static_cast<int64_t>(r);
       Parameters fitted = parameters(extents[r], row);
       if (options_.half_quadratic) fitted.zero = half_quadratic_zero(weight.row(row), fitted);
-      q_.scale[set_of(row, col_begin)] = fitted.scale;
+      q_.scale[set_of(row, col_begin)] = store_scale(fitted.scale, row);
       if (zero_is_stored(options_.zero)) q_.zero[set_of(row, col_begin)] = fitted.zero;
     }
   }
@@ -240,11 +240,13 @@ class UniformGrid final : public ParameterGrid {
     return sum;
   }
 
-  /// Parameters as stored whose codes span `extent`.
+  /// Parameters whose codes span `extent`, as stored but for the factor of `rescaled`.
   Parameters parameters(Extent extent, int64_t row) const {
     const float steps = static_cast<float>((1 << options_.bits) - 1);
     const float magnitude = std::max(std::fabs(extent.lo), std::fabs(extent.hi));
-    const auto store = [&](float scale) { return store_scale(std::max(scale, options_.eps), row); };
+    const auto store = [&](float scale) {
+      return fitted_scale(std::max(scale, options_.eps), row);
+    };
     if (options_.has_range) {
       const float half = static_cast<float>(options_.hi - options_.lo) / 2;
       return {store(magnitude / half), fixed_zero_};

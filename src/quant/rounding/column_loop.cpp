@@ -29,23 +29,26 @@ double comparable(double loss) { return std::isnan(loss) ? INFINITY : loss; }
 ColumnLoop::ColumnLoop(const RoundingInput& input, FittedGrid& grid,
                        const ColumnLoopOptions& options, const Context& ctx)
     : input_(input), grid_(grid), options_(options), ctx_(ctx), weight_(input.weight) {
-  check_width();
+  check(options, grid.width());
+}
+
+void ColumnLoop::check(const ColumnLoopOptions& options, int64_t width) {
   if (options.preclamp && options.explore) {
     fail(ErrorCode::kInvalidArgument, "--preclamp on",
          "clamps weights to the range of one grid: use --explore weights or off");
   }
-}
-
-void ColumnLoop::check_width() const {
-  if (grid_.width() == 1) return;
-  if (options_.order == ColumnOrder::kDiagonal) {
+  if (width == 1) return;
+  if (options.order == ColumnOrder::kDiagonal) {
     fail(ErrorCode::kInvalidArgument, "--order diagonal",
-         "takes columns apart, but the grid rounds {} columns together", grid_.width());
+         "takes columns apart, but the grid rounds {} columns together", width);
   }
-  if (options_.passes > 0) {
+  if (options.passes > 0) {
     fail(ErrorCode::kInvalidArgument, "--passes",
-         "greedy passes change single columns, but the grid rounds {} columns together",
-         grid_.width());
+         "greedy passes change single columns, but the grid rounds {} columns together", width);
+  }
+  if (options.preclamp) {
+    fail(ErrorCode::kInvalidArgument, "--preclamp on",
+         "clamps single weights, but the grid rounds {} columns together", width);
   }
 }
 

@@ -23,9 +23,13 @@ struct ColumnLoopOptions {
 
 class ColumnLoop {
  public:
-  /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order or
-  /// by passes that treat columns singly, or if candidates of several ranges are to be tried with
-  /// weights clamped to one of them.
+  /// @param width of the grid.
+  /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order, by
+  /// passes or after a clamp that treat columns singly, or if candidates of several ranges are to
+  /// be tried with weights clamped to one of them.
+  static void check(const ColumnLoopOptions& options, int64_t width);
+
+  /// @throws Error(kInvalidArgument) as `check`.
   ColumnLoop(const RoundingInput& input, FittedGrid& grid, const ColumnLoopOptions& options,
              const Context& ctx);
   RoundingResult run();
@@ -36,7 +40,6 @@ class ColumnLoop {
     std::vector<uint16_t> codes;
     std::vector<double> losses;
   };
-  void check_width() const;
   void clamp_weights();
   void make_candidates();
   void order_moment();

@@ -18,25 +18,32 @@ int64_t passes(const Params& params, int64_t otherwise) {
   return params.has("passes") ? params.get_int("passes") : otherwise;
 }
 
-RoundingResult run_ldlq(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
-  const bool preclamp = input.params.get_choice("preclamp") == "on";
-  const ColumnLoopOptions options = {
-      .feedback = true,
-      .order = column_order(input.params),
-      .groups_beforehand = preclamp || input.params.get_choice("static-groups") == "on",
-      .preclamp = preclamp,
-      .passes = passes(input.params, 0),
-      .explore = input.params.get_choice("explore") == "loop"};
-  return ColumnLoop(input, grid, options, ctx).run();
+ColumnLoopOptions ldlq_options(const Params& params) {
+  const bool preclamp = params.get_choice("preclamp") == "on";
+  return {.feedback = true,
+          .order = column_order(params),
+          .groups_beforehand = preclamp || params.get_choice("static-groups") == "on",
+          .preclamp = preclamp,
+          .passes = passes(params, 0),
+          .explore = params.get_choice("explore") == "loop"};
 }
 
-RoundingResult run_coordinate(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
-  const ColumnLoopOptions options = {.feedback = false,
-                                     .order = column_order(input.params),
-                                     .groups_beforehand = true,
-                                     .passes = passes(input.params, 10),
-                                     .explore = input.params.get_choice("explore") == "loop"};
-  return ColumnLoop(input, grid, options, ctx).run();
+ColumnLoopOptions coordinate_options(const Params& params) {
+  return {.feedback = false,
+          .order = column_order(params),
+          .groups_beforehand = true,
+          .passes = passes(params, 10),
+          .explore = params.get_choice("explore") == "loop"};
+}
+
+template <ColumnLoopOptions (*kOptions)(const Params&)>
+void check(const Params& params, int64_t width) {
+  ColumnLoop::check(kOptions(params), width);
+}
+
+template <ColumnLoopOptions (*kOptions)(const Params&)>
+RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
+  return ColumnLoop(input, grid, kOptions(input.params), ctx).run();
 }
 
 }  // namespace
@@ -64,7 +71,8 @@ const Rounding& ldlq_rounding() {
                  passes_param(),
                  explore_param()},
       .needs_moment = true,
-      .run = run_ldlq};
+      .check = check<ldlq_options>,
+      .run = run<ldlq_options>};
   return kRounding;
 }
 
@@ -76,7 +84,8 @@ const Rounding& coordinate_rounding() {
       .params = {importance_param(), importance_power_param(), order_param(), passes_param(),
                  explore_param()},
       .needs_moment = true,
-      .run = run_coordinate};
+      .check = check<coordinate_options>,
+      .run = run<coordinate_options>};
   return kRounding;
 }
 

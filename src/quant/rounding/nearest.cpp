@@ -6,6 +6,8 @@
 namespace twofold {
 namespace {
 
+void check(const Params& /*params*/, int64_t /*width*/) {}
+
 RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
   const Matrix<const float> weight = input.weight;
   fit_groups(grid, weight, column_importance(input, ctx), ctx.pool);
@@ -31,6 +33,7 @@ const Rounding& nearest_rounding() {
                                      .help = "each weight to the nearest value of the grid",
                                      .params = {importance_param(), importance_power_param()},
                                      .needs_moment = false,
+                                     .check = check,
                                      .run = run};
   return kRounding;
 }
