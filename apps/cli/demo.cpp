@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kRtn = "round to nearest, per row";
 constexpr std::string_view kPot = "powers of two, per row";
 constexpr std::string_view kPublished = "powers of two as published, per tensor";
+constexpr std::string_view kGptq = "GPTQ", kGptqt = "GPTQT", kQuip = "QuIP";
 
 /// A folder for one run, removed at the end.
 class TemporaryFolder {
@@ -61,14 +62,15 @@ Context part_of(const Context& ctx, int64_t begin, int64_t end, int64_t steps) {
   return part;
 }
 
-std::string validation_text(const fs::path& folder) {
+/// The text up to the end of its validation part.
+std::string demo_text(const fs::path& folder) {
   const fs::path path = folder / "input.txt";
   const std::string text = read_text_file(path);
   if (std::ssize(text) < kDemoTextEnd) {
     fail(ErrorCode::kCorruptFile, path.string(), "expected at least {} bytes, found {}",
          kDemoTextEnd, text.size());
   }
-  return text.substr(kDemoTextBegin, kDemoTextEnd - kDemoTextBegin);
+  return text.substr(0, kDemoTextEnd);
 }
 
 /// Tokens per second of greedy generation from a newline, over at least `kSeconds`.
@@ -110,8 +112,10 @@ std::string sample_text(const Model& model, const Tokenizer& tokenizer, std::vec
 }
 
 /// Quantizes each variant into `folder` and loads what was written; fills sizes of the rows.
+/// @param calibration text of the rows that calibrate.
 std::vector<std::shared_ptr<const Model>> make_models(const ModelFiles& source,
                                                       const fs::path& folder,
+                                                      const fs::path& calibration,
                                                       std::vector<DemoRow>& rows,
                                                       const Context& ctx) {
   std::vector<std::shared_ptr<const Model>> models;
@@ -121,8 +125,14 @@ std::vector<std::shared_ptr<const Model>> make_models(const ModelFiles& source,
     ctx.report("demo", done, std::ssize(rows));
     if (!row.variant->series.empty()) {
       path = folder / fmt::format("variant-{}", done);
-      quantize_model(source, demo_recipe(*row.variant),
-                     {.output = path, .command_line = "twofold demo"},
+      QuantizeOptions options{.output = path, .command_line = "twofold demo"};
+      if (row.variant->calibrated) {
+        options.calibration = CalibrationOptions{.files = {calibration},
+                                                 .samples = kDemoCalibrationWindows,
+                                                 .context = kDemoCalibrationContext,
+                                                 .sampling = Sampling::kConsecutive};
+      }
+      quantize_model(source, demo_recipe(*row.variant), options,
                      part_of(ctx, done, done + 1, std::ssize(rows)));
     }
     models.push_back(Model::load(path));
@@ -132,6 +142,15 @@ std::vector<std::shared_ptr<const Model>> make_models(const ModelFiles& source,
     row.bytes = report.bytes;
   }
   return models;
+}
+
+DemoVariant calibrated(std::string_view name, std::string_view series, std::string_view method,
+                       int bits, bool sampled = false) {
+  return {.name = name,
+          .series = series,
+          .request = {.method = std::string(method), .bits = bits},
+          .sampled = sampled,
+          .calibrated = true};
 }
 
 }  // namespace
@@ -148,13 +167,16 @@ std::span<const DemoVariant> demo_variants() {
                                          {"scale-per", "tensor"}}},
                   .tables_float = true},
       DemoVariant{.name = "PoT, 5 bits", .series = kPot, .request = {.method = "pot", .bits = 5}},
-      DemoVariant{.name = "PoT, 4 bits",
-                  .series = kPot,
-                  .request = {.method = "pot", .bits = 4},
-                  .sampled = true},
+      DemoVariant{.name = "PoT, 4 bits", .series = kPot, .request = {.method = "pot", .bits = 4}},
       DemoVariant{.name = "rtn, 4 bits", .series = kRtn, .request = {.method = "rtn", .bits = 4}},
       DemoVariant{.name = "rtn, 3 bits", .series = kRtn, .request = {.method = "rtn", .bits = 3}},
-      DemoVariant{.name = "rtn, 2 bits", .series = kRtn, .request = {.method = "rtn", .bits = 2}}};
+      DemoVariant{.name = "rtn, 2 bits", .series = kRtn, .request = {.method = "rtn", .bits = 2}},
+      calibrated("GPTQ, 3 bits", kGptq, "gptq", 3),
+      calibrated("GPTQ, 2 bits", kGptq, "gptq", 2),
+      calibrated("GPTQT, 3 bits", kGptqt, "gptqt", 3),
+      calibrated("GPTQT, 2 bits", kGptqt, "gptqt", 2, true),
+      calibrated("QuIP, 3 bits", kQuip, "quip", 3),
+      calibrated("QuIP, 2 bits", kQuip, "quip", 2)};
   return kVariants;
 }
 
@@ -169,7 +191,8 @@ Recipe demo_recipe(const DemoVariant& variant) {
 
 std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx) {
   const ModelFiles source = open_model(options.model);
-  const std::string text = validation_text(options.model);
+  const std::string text = demo_text(options.model);
+  const std::string validation = text.substr(kDemoTextBegin);
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(source);
   if (tokenizer == nullptr) {
     fail(ErrorCode::kIo, options.model.string(), "expected a tokenizer, found none");
@@ -178,13 +201,17 @@ std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx) {
   for (const DemoVariant& variant : demo_variants()) rows.push_back({.variant = &variant});
 
   const TemporaryFolder folder;
-  const auto models = make_models(source, folder.path(), rows, part_of(ctx, 0, 50, kSteps));
+  const fs::path training = folder.path() / "training.txt";
+  write_text_file(training, std::string_view(text).substr(0, kDemoTextBegin));
+  const auto models =
+      make_models(source, folder.path(), training, rows, part_of(ctx, 0, 250, kSteps));
   std::vector<const Model*> pointers;
   for (const auto& model : models) pointers.push_back(model.get());
-  const std::vector<int32_t> ids[] = {tokenizer->encode(text)};
-  const std::vector<EvalResult> scores = evaluate_all(
-      pointers, pointers.front(), ids, std::ssize(text), {.protocol = std::string(kDemoProtocol)},
-      {.config = source.config}, part_of(ctx, 50, 850, kSteps));
+  const std::vector<int32_t> ids[] = {tokenizer->encode(validation)};
+  const std::vector<EvalResult> scores =
+      evaluate_all(pointers, pointers.front(), ids, std::ssize(validation),
+                   {.protocol = std::string(kDemoProtocol)}, {.config = source.config},
+                   part_of(ctx, 250, 850, kSteps));
   const std::vector<int32_t> newline = tokenizer->encode("\n");
   for (size_t i = 0; i < rows.size(); ++i) {
     ctx.report("demo", 850 + 150 * static_cast<int64_t>(i) / std::ssize(rows), kSteps);

@@ -20,7 +20,8 @@ struct DemoVariant {
   /// True: the head's copy of the token table is quantized like the blocks and both embedding
   /// tables stay float, as in the PoT paper's runs. False: head and tables get 8 bits.
   bool tables_float = false;
-  bool sampled = false;  // a sample of its text is shown
+  bool sampled = false;     // a sample of its text is shown
+  bool calibrated = false;  // on windows of the training part of the text
 };
 
 /// The float model first.
@@ -42,8 +43,10 @@ struct DemoOptions {
   uint64_t seed = 0;            // of the samples
 };
 
-/// The validation split of the text: bytes [begin, end) of input.txt.
+/// The validation split of the text: bytes [begin, end) of input.txt. What is before it, the model
+/// was trained on, and calibrates on: its first windows.
 inline constexpr int64_t kDemoTextBegin = 892315, kDemoTextEnd = 1003854;
+inline constexpr int64_t kDemoCalibrationWindows = 128, kDemoCalibrationContext = 64;
 inline constexpr std::string_view kDemoProtocol = "nanogpt-full";
 
 /// Runs everything; folders of the variants are temporary.
@@ -54,7 +57,7 @@ std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx);
 /// Relative to the working directory if it is inside.
 std::filesystem::path default_demo_model();
 
-/// Loss against bits, as SVG.
+/// Loss above the float model's, the first row, against bits, as SVG.
 std::string demo_chart(std::span<const DemoRow> rows);
 
 }  // namespace twofold::cli

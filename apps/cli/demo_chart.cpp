@@ -8,21 +8,24 @@
 namespace twofold::cli {
 
 std::string demo_chart(std::span<const DemoRow> rows) {
+  // A logarithmic axis has no zero, and what is smaller is the noise of the text.
+  constexpr double kLeast = 1e-4;
+  const double float_loss = rows.front().score.nats_per_token;
   Chart chart{.title = "Loss against size: character model of tiny Shakespeare",
               .x_title = "bits per weight, everything counted",
-              .y_title = "validation loss, nats per character"};
+              .y_title = fmt::format("nats per character above {} ({:.4f})",
+                                     rows.front().variant->name, float_loss),
+              .series = {},
+              .reference = {},
+              .log_y = true};
   for (const DemoRow& row : rows) {
-    const double loss = row.score.nats_per_token;
-    if (row.variant->series.empty()) {
-      chart.reference =
-          ChartPoint{.y = loss, .label = fmt::format("{} {:.4f}", row.variant->name, loss)};
-      continue;
-    }
+    if (row.variant->series.empty()) continue;
     auto series = std::ranges::find(chart.series, row.variant->series, &ChartSeries::name);
     if (series == chart.series.end()) {
-      series = chart.series.insert(series, {std::string(row.variant->series), {}});
+      series = chart.series.insert(series, {.name = std::string(row.variant->series)});
     }
-    series->points.push_back({row.bits_per_weight_total, loss, std::string(row.variant->name)});
+    const double above = std::max(row.score.nats_per_token - float_loss, kLeast);
+    series->points.push_back({row.bits_per_weight_total, above, std::string(row.variant->name)});
   }
   return svg_chart(chart);
 }

@@ -44,11 +44,13 @@ std::string result_text(std::span<const DemoRow> rows, const DemoFlags& flags, d
   std::string text = fmt::format(
       "{} on tiny Shakespeare, characters {} to {} ({}, {} windows)\n\n{}\n", flags.model,
       kDemoTextBegin, kDemoTextEnd, score.protocol, score.windows, table_text(rows));
-  text +=
+  text += fmt::format(
       "bits: 8 x bytes of the weight file / parameters, everything counted. loss: nats per "
       "character;\nKL and same top 1: against float32. int8, PoT and rtn: head and tables have 8 "
       "bits; PoT as published:\nintegers [-16, 15], exponent up, one scale per tensor, head too, "
-      "tables float.\n";
+      "tables float.\nGPTQ, GPTQT and QuIP: calibrated on the first {} windows of {} "
+      "characters.\n",
+      kDemoCalibrationWindows, kDemoCalibrationContext);
   for (const DemoRow& row : rows) {
     if (!row.sample.empty()) {
       text += fmt::format("\n--- {} writes (seed {}):\n{}\n", row.variant->name, flags.seed,
@@ -135,7 +137,8 @@ Command demo_command() {
       .name = "demo",
       .summary = "Quantizes, scores and runs the small model that comes with the program.",
       .details =
-          "Each row of the table is quantized, written to a temporary folder, read back, "
+          "Each row of the table is quantized (the later ones calibrate on the text's training "
+          "part), written to a temporary folder, read back, "
           "scored on the validation part of tiny Shakespeare and timed. Writes a chart.",
       .common = std::make_shared<CommonFlags>(),
       .json_keys = demo_json_keys(),

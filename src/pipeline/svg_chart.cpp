@@ -248,11 +248,17 @@ class Drawing {
     }
   }
 
+  /// A thin line from a point to the nearest place of the box of its label.
+  void leader(double x, double y, const Box& box) {
+    out_ += fmt::format("<path d=\"M{:.1f} {:.1f}L{:.1f} {:.1f}\" stroke=\"#999\"/>\n", x, y,
+                        std::clamp(x, box.left, box.right), std::clamp(y, box.top, box.bottom));
+  }
+
   /// Puts the label at the first free place on growing rings around its point.
   void label(const ChartPoint& point) {
     if (point.label.empty()) return;
     const double x = x_.pixel(point.x), y = y_.pixel(point.y), width = text_width(point.label);
-    constexpr double kTextTop = 10, kTextBottom = 3;
+    constexpr double kTextTop = 10, kTextBottom = 3, kFar = 20;
     for (double gap = 10; gap < 300; gap += 6) {
       const std::array<std::array<double, 2>, 8> offsets = {{{gap, 4},
                                                              {gap, -gap},
@@ -268,6 +274,7 @@ class Drawing {
                             box.bottom < kBottom;
         const auto hits = [&](const Box& other) { return box.overlaps(other); };
         if (!inside || std::ranges::any_of(taken_, hits)) continue;
+        if (gap > kFar) leader(x, y, box);
         text(x + dx, y + dy, "start", point.label, " fill=\"#111\"");
         taken_.push_back(box);
         return;
