@@ -22,6 +22,7 @@ from pathlib import Path
 
 PEERS = Path(__file__).resolve().parent
 ROOT = PEERS.parent.parent
+QUIET = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 LEAST_SPEED, MOST_MEMORY, MOST_SEARCH = 1.3, 0.5, 2.0
 
 
@@ -29,7 +30,7 @@ def run_measured(command):
     """Output of a command, its seconds, and the peak resident memory of that process alone in bytes."""
     with tempfile.TemporaryFile() as out:
         start = time.perf_counter()
-        process = subprocess.Popen(list(map(str, command)), stdout=out)
+        process = subprocess.Popen(list(map(str, command)), stdout=out, env=QUIET)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)

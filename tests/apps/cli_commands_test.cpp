@@ -1,5 +1,6 @@
 // What the commands do when all is well, through the real program.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cmath>
@@ -117,7 +118,7 @@ TEST(CliGenerate, SeedDecidesTheText) {
 
 TEST(CliGenerate, StopsBeforeAReversePrompt) {
   const std::vector<std::string> args = {"generate", character_model(), "-p", "KING",  "-n",
-                                         "40",       "--temp",          "0",  "--json"};
+                                         "400",      "--temp",          "0",  "--json"};
   const std::string whole = json_of(run_twofold(args))["results"][0]["text"];
   ASSERT_GT(whole.size(), 20u);
   std::vector<std::string> stopped = args;
@@ -327,10 +328,56 @@ TEST(CliInspect, TableHasEveryMatrix) {
   }
 }
 
+TEST(CliCompare, GoesOnAfterCtrlCAndHasItsDocumentedKeys) {
+  const TemporaryFolder folder;
+  const std::string out = folder.file("comparison");
+  const std::vector<std::string> command = {"compare",    character_model(),
+                                            "--methods",  "rtn,pot:4:scale-search=mse",
+                                            "--bits",     "3,4",
+                                            "--text",     character_folder() / "input.txt",
+                                            "--protocol", "nanogpt-full",
+                                            "--windows",  "400",
+                                            "-o",         out,
+                                            "--json"};
+  testing::RunOptions interrupted;
+  interrupted.signal_when_exists = fs::path(out) / "rows" / "source.json";
+  interrupted.signal_after_first_output = SIGINT;
+  EXPECT_EQ(run_twofold(command, interrupted).status, 130);
+  const std::string first = read_file(interrupted.signal_when_exists);
+  const Json json = json_of(run_twofold(command));
+  EXPECT_EQ(read_file(interrupted.signal_when_exists), first) << "made again";
+  expect_keys(json, "compare");
+  expect_no_other_keys(json, "compare");
+  EXPECT_EQ(json["rows"].size(), 3u);
+  EXPECT_EQ(json["rows"][2]["name"], "pot:4:scale-search=mse");
+  for (const char* file : {"compare.md", "compare.csv", "compare.json", "compare.svg"}) {
+    EXPECT_GT(fs::file_size(fs::path(out) / file), 0u) << file;
+  }
+}
+
+TEST(CliCompare, WrongRowsAreArgumentErrors) {
+  const TemporaryFolder folder;
+  const std::vector<std::vector<std::string>> cases = {{"--methods", "nonsense"},
+                                                       {"--methods", "rtn", "--bits", "3,3"},
+                                                       {"--methods", "rtn", "--bits", "x"},
+                                                       {"--methods", "rtn:3:group=5"},
+                                                       {}};
+  for (const auto& flags : cases) {
+    std::vector<std::string> command = {"compare", character_model(),
+                                        "-o",      folder.file("comparison"),
+                                        "--text",  character_folder() / "README.md"};
+    command.insert(command.end(), flags.begin(), flags.end());
+    const RunResult result = run_twofold(command);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_FALSE(fs::exists(folder.file("comparison")));
+  }
+}
+
 TEST(CliDemo, ScoresEveryVariantAndWritesAChart) {
   const TemporaryFolder folder;
   testing::RunOptions options;
   options.folder = testing::source_dir();
+  options.timeout_seconds = 300;
   const RunResult result =
       run_twofold({"demo", "--json", "--svg", folder.file("twofold-demo.svg")}, options);
   const Json json = json_of(result);
