@@ -11,8 +11,7 @@
 
 namespace twofold::ggml {
 
-inline constexpr int64_t kBlock = 32;        // weights in a block of the simple types
-inline constexpr int64_t kSuperBlock = 256;  // weights in a block of the K types
+inline constexpr int64_t kBlock = 32;  // weights in a block of the simple types
 
 /// The decoders for `isa`; the CPU must have it.
 const BlockDecoders& block_decoders(Isa isa);
