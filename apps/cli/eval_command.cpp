@@ -1,6 +1,8 @@
 // twofold eval: scores a model by a named protocol, alone or against a reference.
 #include <fmt/ranges.h>
 
+#include <limits>
+
 #include "commands.h"
 #include "eval/evaluate.h"
 #include "eval/protocol.h"
@@ -34,6 +36,23 @@ EvalInput read_text(const EvalFlags& flags, const Model& model) {
           .files = flags.text,
           .bytes = std::ssize(text),
           .added_bos = tokenizer->adds_bos() ? tokenizer->bos_id() : -1};
+}
+
+/// `protocol` scores every sequence whole, unless it wants a text.
+EvalInput read_ids(const EvalFlags& flags, const Protocol& protocol, const Model& model,
+                   const Model* reference) {
+  const int64_t context = model.config().context;
+  const bool is_shorter = reference != nullptr && reference->config().context < context;
+  const Model& shortest = is_shorter ? *reference : model;
+  IdLimits limits{.model = shortest.files().path.string(),
+                  .vocab_size = model.config().vocab_size,
+                  .min_count = 0,  // the protocol says how many it needs
+                  .max_count = std::numeric_limits<int64_t>::max()};
+  if (!protocol.needs_text) {
+    limits.min_count = 2;
+    limits.max_count = shortest.config().context + 1;  // the last one is only a target
+  }
+  return {.sequences = read_token_ids(flags.token_ids, limits), .files = {flags.token_ids}};
 }
 
 std::string default_protocol(bool text) {
@@ -80,19 +99,20 @@ void run_eval(const EvalFlags& flags, Session& session) {
   }
   EvalRequest request = flags.request;
   if (request.protocol.empty()) request.protocol = default_protocol(flags.token_ids.empty());
-  if (flags.token_ids.empty() && !find_protocol(request.protocol).needs_text) {
+  const Protocol& protocol = find_protocol(request.protocol);
+  if (flags.token_ids.empty() && !protocol.needs_text) {
     fail(ErrorCode::kInvalidArgument, "--protocol", "{} scores --token-ids, not --text",
          request.protocol);
   }
   const auto model = load_model(flags.model, session);
   const auto reference = flags.against.empty() ? nullptr : load_model(flags.against, session);
-  const EvalInput input =
-      flags.token_ids.empty()
-          ? read_text(flags, *model)
-          : EvalInput{.sequences = read_token_ids(flags.token_ids), .files = {flags.token_ids}};
-  const EvalResult result =
-      evaluate(*model, reference.get(), input.sequences, input.bytes, request,
-               {.config = model->config(), .bos_id = input.added_bos}, session.ctx());
+  const EvalInput input = flags.token_ids.empty()
+                              ? read_text(flags, *model)
+                              : read_ids(flags, protocol, *model, reference.get());
+  const std::string source = fmt::format("{}", fmt::join(input.files, " "));
+  const EvalResult result = evaluate(
+      *model, reference.get(), input.sequences, input.bytes, request,
+      {.config = model->config(), .bos_id = input.added_bos, .source = source}, session.ctx());
   if (session.json()) return session.print_json(result_json(flags, input, result));
   session.print(result_text(flags, input, result));
 }

@@ -49,26 +49,47 @@ std::string prompt_text(const GenerateFlags& flags) {
   return text;
 }
 
-std::vector<int32_t> prompt_ids(const std::string& text, const Tokenizer& tokenizer,
-                                const ModelConfig& config) {
+/// Positions of the cache. @throws Error(kInvalidArgument) if the model has not as many.
+int64_t cache_size(const GenerateFlags& flags, const ModelConfig& config) {
+  if (flags.options.context > config.context) {
+    fail(ErrorCode::kInvalidArgument, "--ctx-size",
+         "expected at most the {} positions of {}, found {}", config.context, flags.model,
+         flags.options.context);
+  }
+  return flags.options.context > 0 ? flags.options.context : config.context;
+}
+
+/// Ids of the prompt, at most `positions` of them.
+std::vector<int32_t> prompt_ids(const GenerateFlags& flags, const std::string& text,
+                                const Tokenizer& tokenizer, const ModelConfig& config,
+                                int64_t positions) {
   if (!text.empty()) {
+    const std::string where = flags.file.empty() ? "--prompt" : flags.file;
     std::vector<int32_t> ids = tokenizer.encode(text, {.add_special = true});
-    if (!ids.empty()) return ids;
-    fail(ErrorCode::kInvalidArgument, "prompt",
-         "expected text of the model's vocabulary, found nothing that is in it");
+    if (ids.empty()) {
+      fail(ErrorCode::kInvalidArgument, where,
+           "expected text of the model's vocabulary, found nothing that is in it");
+    }
+    if (std::ssize(ids) > positions) {
+      fail(ErrorCode::kInvalidArgument, where,
+           "expected at most the {} tokens of the context, found {}", positions, ids.size());
+    }
+    return ids;
   }
   const int32_t bos = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : config.bos_id;
-  if (bos < 0) {
+  if (bos < 0 || bos >= config.vocab_size) {
     fail(ErrorCode::kInvalidArgument, "--prompt",
-         "expected text: this model has no BOS token to start from");
+         "expected text: {} has no BOS token to start from, found id {} for {} tokens", flags.model,
+         bos, config.vocab_size);
   }
   return {bos};
 }
 
 void run_text(const GenerateFlags& flags, const Model& model, Session& session) {
+  const int64_t positions = cache_size(flags, model.config());
   const auto tokenizer = require_tokenizer(model, flags.tokenizer);
   const std::string text = prompt_text(flags);
-  const std::vector<int32_t> ids = prompt_ids(text, *tokenizer, model.config());
+  const std::vector<int32_t> ids = prompt_ids(flags, text, *tokenizer, model.config(), positions);
   // The prompt is printed after its pass: the progress bar of that pass takes a line of its own.
   bool prompt_due = !flags.no_display_prompt && !session.json();
   const auto print_prompt = [&] {
@@ -96,8 +117,11 @@ void run_text(const GenerateFlags& flags, const Model& model, Session& session) 
 }
 
 void run_ids(const GenerateFlags& flags, const Model& model, Session& session) {
+  const IdLimits limits{.model = flags.model,
+                        .vocab_size = model.config().vocab_size,
+                        .max_count = cache_size(flags, model.config())};
   OrderedJson results = OrderedJson::array();
-  for (const std::vector<int32_t>& prompt : read_token_ids(flags.token_ids)) {
+  for (const std::vector<int32_t>& prompt : read_token_ids(flags.token_ids, limits)) {
     const GenerateResult result = generate(model, nullptr, prompt, flags.options, session.ctx());
     if (session.json()) {
       results.push_back(result_json(result));

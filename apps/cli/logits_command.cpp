@@ -35,8 +35,10 @@ std::string row_text(std::span<const float> row, int64_t sequence) {
 void run_logits(const LogitsFlags& flags, Session& session) {
   if (flags.json != "-") check_output_file(flags.json);
   const auto model = load_model(flags.model, session);
-  const auto sequences = read_token_ids(flags.token_ids);
   const ModelConfig& config = model->config();
+  const auto sequences = read_token_ids(
+      flags.token_ids,
+      {.model = flags.model, .vocab_size = config.vocab_size, .max_count = config.context});
   std::vector<float> row(static_cast<size_t>(config.vocab_size));
   std::string text = fmt::format("{{\"vocab_size\":{},\n\"logits\":[", config.vocab_size);
   for (int64_t i = 0; i < std::ssize(sequences); ++i) {

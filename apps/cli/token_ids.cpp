@@ -56,6 +56,23 @@ std::vector<int32_t> ids_from_numbers(std::string_view line, std::string_view wh
   }
 }
 
+/// `ids` if the model can take them.
+std::vector<int32_t> checked(std::vector<int32_t> ids, const IdLimits& limits,
+                             std::string_view where) {
+  const int64_t count = std::ssize(ids);
+  if (count < limits.min_count || count > limits.max_count) {
+    fail(ErrorCode::kInvalidArgument, where, "expected {} to {} ids for {}, found {}",
+         limits.min_count, limits.max_count, limits.model, count);
+  }
+  for (const int32_t id : ids) {
+    if (id < limits.vocab_size) continue;
+    fail(ErrorCode::kInvalidArgument, where,
+         "expected ids below {}, the vocabulary of {}, found {}", limits.vocab_size, limits.model,
+         id);
+  }
+  return ids;
+}
+
 bool is_list_of_lists(std::string_view text) {
   const size_t first = text.find_first_not_of(kSpace);
   if (first == std::string_view::npos || text[first] != '[') return false;
@@ -65,13 +82,14 @@ bool is_list_of_lists(std::string_view text) {
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> parse_token_ids(std::string_view text, std::string_view where) {
+std::vector<std::vector<int32_t>> parse_token_ids(std::string_view text, std::string_view where,
+                                                  const IdLimits& limits) {
   std::vector<std::vector<int32_t>> sequences;
   if (is_list_of_lists(text)) {
     const Json lists = parse_json(text, where);
     for (const Json& list : lists) {
-      sequences.push_back(
-          ids_from_json(list, fmt::format("{}: sequence {}", where, sequences.size() + 1)));
+      const std::string place = fmt::format("{}: sequence {}", where, sequences.size() + 1);
+      sequences.push_back(checked(ids_from_json(list, place), limits, place));
     }
     return sequences;
   }
@@ -83,15 +101,17 @@ std::vector<std::vector<int32_t>> parse_token_ids(std::string_view text, std::st
     const std::string_view line = trim(raw);
     if (line.empty()) continue;
     const std::string place = fmt::format("{}: line {}", where, number);
-    sequences.push_back(line.front() == '[' ? ids_from_json(parse_json(line, place), place)
-                                            : ids_from_numbers(line, place));
+    sequences.push_back(checked(line.front() == '[' ? ids_from_json(parse_json(line, place), place)
+                                                    : ids_from_numbers(line, place),
+                                limits, place));
   }
   if (sequences.empty()) fail(ErrorCode::kCorruptFile, where, "expected token ids, found none");
   return sequences;
 }
 
-std::vector<std::vector<int32_t>> read_token_ids(const std::filesystem::path& path) {
-  return parse_token_ids(read_input(path), path.string());
+std::vector<std::vector<int32_t>> read_token_ids(const std::filesystem::path& path,
+                                                 const IdLimits& limits) {
+  return parse_token_ids(read_input(path), path.string(), limits);
 }
 
 }  // namespace twofold::cli

@@ -249,13 +249,13 @@ Divergence summarize(const Tally& tally) {
           .top1_agreement = static_cast<double>(tally.agreements) / n};
 }
 
-void check_models(std::span<const Model* const> models, int64_t window) {
+void check_models(std::span<const Model* const> models, const Protocol& protocol, int64_t window) {
   for (const Model* model : models) {
     const ModelConfig& config = model->config();
     if (window > config.context) {
-      fail(ErrorCode::kInvalidArgument, "window",
-           "expected at most the context of {}, {} tokens, found {}", model->files().path.string(),
-           config.context, window);
+      fail(ErrorCode::kInvalidArgument, model->files().path.string(),
+           "its context has {} tokens, the windows of {} have {} (--window)", config.context,
+           protocol.name, window);
     }
     if (config.vocab_size != models.front()->config().vocab_size) {
       fail(ErrorCode::kInvalidArgument, model->files().path.string(),
@@ -266,13 +266,17 @@ void check_models(std::span<const Model* const> models, int64_t window) {
   }
 }
 
-void check_ids(std::span<const std::vector<int32_t>> texts, int64_t vocab) {
+void check_ids(std::span<const std::vector<int32_t>> texts, const Model& model,
+               std::string_view source) {
+  const int64_t vocab = model.config().vocab_size;
   for (size_t t = 0; t < texts.size(); ++t) {
     for (size_t i = 0; i < texts[t].size(); ++i) {
       const int32_t id = texts[t][i];
       if (id >= 0 && id < vocab) continue;
-      fail(ErrorCode::kInvalidArgument, "tokens",
-           "expected ids below {}, found {} at position {} of sequence {}", vocab, id, i, t + 1);
+      fail(
+          ErrorCode::kInvalidArgument, source,
+          "expected ids from 0 to {}, the vocabulary of {}, found {} at position {} of sequence {}",
+          vocab - 1, model.files().path.string(), id, i, t + 1);
     }
   }
 }
@@ -302,7 +306,7 @@ std::vector<ScoreWindow> cut_texts(const Protocol& protocol,
       windows.push_back(std::move(cut));
     }
   }
-  if (windows.empty()) fail(ErrorCode::kInvalidArgument, "text", "no tokens to score");
+  if (windows.empty()) fail(ErrorCode::kInvalidArgument, context.source, "no tokens to score");
   return windows;
 }
 
@@ -341,10 +345,12 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
   const auto start = std::chrono::steady_clock::now();
   const Protocol& protocol = find_protocol(request.protocol);
   if (request.window < 0 || request.max_windows < 0) {
-    fail(ErrorCode::kInvalidArgument, "window", "expected positive numbers");
+    fail(ErrorCode::kInvalidArgument, request.window < 0 ? "--window" : "--windows",
+         "expected 0 or more, found {}", request.window < 0 ? request.window : request.max_windows);
   }
   if (!protocol.needs_text && request.window != 0) {
-    fail(ErrorCode::kInvalidArgument, "window", "protocol {} takes sequences whole", protocol.name);
+    fail(ErrorCode::kInvalidArgument, "--window", "protocol {} takes sequences whole",
+         protocol.name);
   }
   int64_t usual =
       protocol.default_window != 0 ? protocol.default_window : protocol_context.config.context;
@@ -354,8 +360,8 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
   const int64_t window = request.window != 0 ? request.window : usual;
   std::vector<const Model*> all(models.begin(), models.end());
   if (reference != nullptr) all.push_back(reference);
-  check_models(all, window);
-  check_ids(texts, models.front()->config().vocab_size);
+  check_models(all, protocol, window);
+  check_ids(texts, *models.front(), protocol_context.source);
   const std::vector<ScoreWindow> windows =
       cut_texts(protocol, texts, window, request.max_windows, protocol_context);
 

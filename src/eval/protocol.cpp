@@ -17,23 +17,23 @@ std::vector<int32_t> copy(Ids ids) { return {ids.begin(), ids.end()}; }
 
 void check_window(int64_t window, int64_t least) {
   if (window < least) {
-    fail(ErrorCode::kInvalidArgument, "window", "expected at least {} tokens, found {}", least,
+    fail(ErrorCode::kInvalidArgument, "--window", "expected at least {} tokens, found {}", least,
          window);
   }
 }
 
-void check_length(Ids ids, int64_t needed) {
+void check_length(Ids ids, int64_t needed, const ProtocolContext& context) {
   if (std::ssize(ids) < needed) {
-    fail(ErrorCode::kInvalidArgument, "text",
+    fail(ErrorCode::kInvalidArgument, context.source,
          "shorter than one window: expected at least {} tokens, found {}", needed, ids.size());
   }
 }
 
 /// Consecutive windows; all targets inside the window (GPTQ, arXiv:2210.17323, A.2.1: the released
 /// opt.py and llama.py shift logits against labels of the same window).
-std::vector<ScoreWindow> cut_gptq(Ids ids, int64_t window, const ProtocolContext&) {
+std::vector<ScoreWindow> cut_gptq(Ids ids, int64_t window, const ProtocolContext& context) {
   check_window(window, 2);
-  check_length(ids, window);
+  check_length(ids, window, context);
   std::vector<ScoreWindow> windows;
   for (int64_t begin = 0; begin + window <= std::ssize(ids); begin += window) {
     const Ids part = ids.subspan(begin, window);
@@ -46,7 +46,7 @@ std::vector<ScoreWindow> cut_gptq(Ids ids, int64_t window, const ProtocolContext
 /// one; targets from position window/2 + 1 on. The text itself is tokenized without BOS.
 std::vector<ScoreWindow> cut_llama_cpp(Ids ids, int64_t window, const ProtocolContext& context) {
   check_window(window, 4);
-  check_length(ids, window);
+  check_length(ids, window, context);
   const int64_t first = window / 2;
   std::vector<ScoreWindow> windows;
   for (int64_t begin = 0; begin + window <= std::ssize(ids); begin += window) {
@@ -60,8 +60,9 @@ std::vector<ScoreWindow> cut_llama_cpp(Ids ids, int64_t window, const ProtocolCo
 
 /// nanoGPT's batches, but consecutive: inputs [begin, begin + window), targets one token later, so
 /// the last target of a window is the first input of the next.
-std::vector<ScoreWindow> cut_nanogpt(Ids ids, int64_t window, int64_t first) {
-  check_length(ids, window + 1);
+std::vector<ScoreWindow> cut_nanogpt(Ids ids, int64_t window, int64_t first,
+                                     const ProtocolContext& context) {
+  check_length(ids, window + 1, context);
   std::vector<ScoreWindow> windows;
   for (int64_t begin = 0; begin + window + 1 <= std::ssize(ids); begin += window) {
     windows.push_back({copy(ids.subspan(begin, window)), first,
@@ -70,25 +71,25 @@ std::vector<ScoreWindow> cut_nanogpt(Ids ids, int64_t window, int64_t first) {
   return windows;
 }
 
-std::vector<ScoreWindow> cut_nanogpt_full(Ids ids, int64_t window, const ProtocolContext&) {
+std::vector<ScoreWindow> cut_nanogpt_full(Ids ids, int64_t window, const ProtocolContext& context) {
   check_window(window, 1);
-  return cut_nanogpt(ids, window, 0);
+  return cut_nanogpt(ids, window, 0, context);
 }
 
-std::vector<ScoreWindow> cut_nanogpt_last(Ids ids, int64_t window, const ProtocolContext&) {
+std::vector<ScoreWindow> cut_nanogpt_last(Ids ids, int64_t window, const ProtocolContext& context) {
   check_window(window, 1);
-  return cut_nanogpt(ids, window, window - 1);
+  return cut_nanogpt(ids, window, window - 1, context);
 }
 
-std::vector<ScoreWindow> cut_sequences(Ids ids, int64_t window, const ProtocolContext&) {
+std::vector<ScoreWindow> cut_sequences(Ids ids, int64_t window, const ProtocolContext& context) {
   if (std::ssize(ids) < 2) {
-    fail(ErrorCode::kInvalidArgument, "sequence", "expected at least 2 tokens, found {}",
-         ids.size());
+    fail(ErrorCode::kInvalidArgument, context.source,
+         "expected sequences of at least 2 tokens, found {}", ids.size());
   }
   if (std::ssize(ids) - 1 > window) {
-    fail(ErrorCode::kInvalidArgument, "sequence",
-         "expected at most {} tokens (the context and one target), found {}", window + 1,
-         ids.size());
+    fail(ErrorCode::kInvalidArgument, context.source,
+         "expected sequences of at most {} tokens (the context and one target), found {}",
+         window + 1, ids.size());
   }
   return {{copy(ids.first(ids.size() - 1)), 0, copy(ids.subspan(1))}};
 }
@@ -121,7 +122,7 @@ const Protocol& find_protocol(std::string_view name) {
   if (found != kProtocols.end()) return *found;
   std::vector<std::string_view> names;
   for (const Protocol& protocol : kProtocols) names.push_back(protocol.name);
-  fail(ErrorCode::kInvalidArgument, "protocol", "expected one of {}, found '{}'",
+  fail(ErrorCode::kInvalidArgument, "--protocol", "expected one of {}, found '{}'",
        fmt::join(names, ", "), name);
 }
 

@@ -26,7 +26,8 @@ enum class Mean { kOfWindows, kOfTokens };
 
 struct ProtocolContext {
   const ModelConfig& config;
-  int32_t bos_id = -1;  // set if the tokenizer has a BOS that it adds
+  int32_t bos_id = -1;               // set if the tokenizer has a BOS that it adds
+  std::string_view source = "text";  // names what is scored in messages, such as its file
 };
 
 struct Protocol {

@@ -200,22 +200,63 @@ TEST(CliEval, SequencesOfIdsAreScoredWithoutATokenizer) {
   expect_no_other_keys(json, "eval");
 }
 
-TEST(CliEval, WindowErrorsAreArgumentErrors) {
-  const std::string text = character_model() + "/README.md";
+/// An argument error of one line that has all of `parts`.
+void expect_argument_error(const std::vector<std::string>& args,
+                           const std::vector<std::string>& parts) {
+  const RunResult result = run_twofold(args);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  for (const std::string& part : parts) {
+    EXPECT_NE(result.err.find(part), std::string::npos) << part << " in " << result.err;
+  }
+}
+
+TEST(CliEval, InputThatFitsNoWindowIsNamedWithItsFileOrFlag) {
+  const std::string model = character_model(), text = model + "/README.md";
   const TemporaryFolder folder;
   const std::string brief = folder.write("brief", "too short");
-  for (const std::vector<std::string>& args :
-       {std::vector<std::string>{"--text", text, "--protocol", "gptq-2048"},
-        {"--text", text, "--protocol", "nanogpt-full", "--window", "65"},
-        {"--text", brief, "--protocol", "nanogpt-full"},
-        {"--text", text, "--protocol", "sequences"},
-        {"--text", text, "--token-ids", text},
-        {}}) {
-    std::vector<std::string> all = {"eval", character_model()};
-    all.insert(all.end(), args.begin(), args.end());
-    const RunResult result = run_twofold(all);
-    EXPECT_EQ(result.status, 2) << result.err;
-    EXPECT_EQ(result.out, "");
+  const std::string ids = folder.write("ids", "1 2 3\n4 65\n");
+  const std::string lone = folder.write("lone", "1 2\n\n3\n");
+  struct Case {
+    std::vector<std::string> args, said;
+  };
+  for (const Case& c : std::vector<Case>{
+           {{"--text", text, "--protocol", "gptq-2048"}, {model, "64", "gptq-2048", "2048"}},
+           {{"--text", text, "--protocol", "nanogpt-full", "--window", "65"},
+            {model, "64", "--window", "65"}},
+           {{"--text", text, "--protocol", "llama.cpp-512", "--window", "3"}, {"--window", "3"}},
+           {{"--text", brief, "--protocol", "nanogpt-full"}, {brief, "65", "9"}},
+           {{"--text", text, "--protocol", "sequences"}, {"--protocol", "sequences"}},
+           {{"--text", text, "--token-ids", text}, {"--text", "--token-ids"}},
+           {{"--token-ids", ids}, {ids + ": line 2", model, "found 65"}},
+           {{"--token-ids", lone}, {lone + ": line 3", model, "found 1"}},
+           {{"--token-ids", lone, "--protocol", "nanogpt-full"}, {lone, "65", "2"}},
+           {{}, {"--text", "--token-ids"}}}) {
+    std::vector<std::string> all = {"eval", model};
+    all.insert(all.end(), c.args.begin(), c.args.end());
+    expect_argument_error(all, c.said);
+  }
+}
+
+TEST(CliGenerate, PromptBeyondTheModelIsNamedWithItsFileOrFlag) {
+  const std::string model = character_model(), long_text(70, 'a');
+  const TemporaryFolder folder;
+  const std::string text = folder.write("text", long_text);
+  const std::string id = folder.write("id", "1\n\n2 65\n");
+  const std::string empty = folder.write("empty", "1\n[]\n");
+  expect_argument_error({"generate", model, "-p", long_text}, {"--prompt", "64", "70"});
+  expect_argument_error({"generate", model, "-f", text}, {text, "64", "70"});
+  expect_argument_error({"generate", model, "-f", text, "-c", "32"}, {text, "32", "70"});
+  expect_argument_error({"generate", model, "-c", "65"}, {"--ctx-size", model, "64", "65"});
+  expect_argument_error({"generate", model}, {"--prompt", "BOS", model});
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"generate", model}, {"logits", model, "--json", "-"}}) {
+    for (const auto& [file, said] : {std::pair(id, ": line 3"), std::pair(empty, ": line 2")}) {
+      std::vector<std::string> args = command;
+      args.insert(args.end(), {"--token-ids", file});
+      expect_argument_error(args, {file + said, model});
+    }
   }
 }
 

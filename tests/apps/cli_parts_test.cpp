@@ -18,25 +18,47 @@ namespace {
 using Sequences = std::vector<std::vector<int32_t>>;
 using twofold::testing::expect_error;
 
+const IdLimits kAnyIds{
+    .model = "m", .vocab_size = int64_t{1} << 31, .min_count = 0, .max_count = 1 << 20};
+
 TEST(TokenIds, AreListsOrNumbersASequenceALine) {
-  EXPECT_EQ(parse_token_ids("1 2 3\n[4,5]\r\n\n  6,7\t8  \n[ ]\n9", "x"),
+  EXPECT_EQ(parse_token_ids("1 2 3\n[4,5]\r\n\n  6,7\t8  \n[ ]\n9", "x", kAnyIds),
             (Sequences{{1, 2, 3}, {4, 5}, {6, 7, 8}, {}, {9}}));
 }
 
 TEST(TokenIds, MayBeOneListOfLists) {
-  EXPECT_EQ(parse_token_ids("[\n  [1, 2],\n  [3]\n]\n", "x"), (Sequences{{1, 2}, {3}}));
+  EXPECT_EQ(parse_token_ids("[\n  [1, 2],\n  [3]\n]\n", "x", kAnyIds), (Sequences{{1, 2}, {3}}));
 }
 
 TEST(TokenIds, BadLinesAreNamedByTheirNumber) {
   const auto code = ErrorCode::kCorruptFile;
   for (const char* bad : {"x", "1.5", "-1", "2147483648", "1 2 x", "[1, \"a\"]", "[1, -2]", "[1, 2",
                           "[1, 2] 3", "[1e3]", "\xff\xfe"}) {
-    expect_error(code, "ids.txt: line 3",
-                 [&] { parse_token_ids(std::string("1 2\n\n") + bad + "\n4\n", "ids.txt"); });
+    expect_error(code, "ids.txt: line 3", [&] {
+      parse_token_ids(std::string("1 2\n\n") + bad + "\n4\n", "ids.txt", kAnyIds);
+    });
   }
-  expect_error(code, "ids.txt", [] { parse_token_ids("", "ids.txt"); });
-  expect_error(code, "ids.txt: sequence 2", [] { parse_token_ids("[[1],2]", "ids.txt"); });
-  expect_error(code, "ids.txt", [] { parse_token_ids(std::string(20000, '['), "ids.txt"); });
+  for (const auto& [where, text] :
+       std::vector<std::pair<std::string, std::string>>{{"ids.txt", ""},
+                                                        {"ids.txt: sequence 2", "[[1],2]"},
+                                                        {"ids.txt", std::string(20000, '[')}}) {
+    expect_error(code, where, [&] { parse_token_ids(text, "ids.txt", kAnyIds); });
+  }
+}
+
+TEST(TokenIds, BeyondTheModelAreNamedByLineAndModel) {
+  const IdLimits limits{.model = "m", .vocab_size = 10, .min_count = 2, .max_count = 3};
+  const auto code = ErrorCode::kInvalidArgument;
+  EXPECT_EQ(parse_token_ids("0 9\n[1, 2, 3]\n", "f", limits), (Sequences{{0, 9}, {1, 2, 3}}));
+  for (const auto& [said, text] : std::vector<std::pair<std::string, std::string>>{
+           {"f: line 2: expected ids below 10, the vocabulary of m, found 10", "1 2\n3 10"},
+           {"f: line 1: expected 2 to 3 ids for m, found 4", "[1,2,3,4]\n1 2"},
+           {"f: line 1: expected 2 to 3 ids for m, found 1", "5"},
+           {"f: sequence 2: expected ids below 10, the vocabulary of m, found 11",
+            "[[1,2],[11,1]]"},
+           {"f: sequence 1: expected 2 to 3 ids for m, found 0", "[[],[1,1]]"}}) {
+    expect_error(code, said, [&] { parse_token_ids(text, "f", limits); });
+  }
 }
 
 TEST(TextTable, PadsColumnsToTheWidestCell) {
