@@ -238,7 +238,12 @@ RecipeRule table_rule(std::string_view flag, std::string_view value,
   with_where(std::string(flag), [&] {
     rule.request.method = value.substr(0, colon);
     rule.request.bits = bits;
-    if (find_grid(find_method(rule.request.method).grid).groups) rule.request.group = kTableGroup;
+    const MethodChoice choice = choose_method(rule.request);
+    if (needs_moment(choice)) {
+      fail(ErrorCode::kInvalidArgument, choice.method,
+           "needs second moments, which head and tables do not have: expected a data-free method");
+    }
+    if (find_grid(choice.grid).groups) rule.request.group = kTableGroup;
     return choose_method(rule.request);
   });
   return rule;

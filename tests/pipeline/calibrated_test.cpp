@@ -257,9 +257,11 @@ TEST_F(Calibrated, ASourceWithoutTokenizerIsRefusedByName) {
 }
 
 TEST_F(Calibrated, MatricesOutsideOfBlocksThatNeedMomentsAreRefused) {
+  Recipe everything;  // one rule for every tensor
+  everything.rules.push_back(
+      {.roles = {}, .layers = {}, .name = {}, .request = {.method = "gptq", .bits = 3}});
   const std::string message =
-      error_of([&] { run(options("out"), testing::recipe_of("gptq", 3, "gptq:4")); },
-               ErrorCode::kInvalidArgument);
+      error_of([&] { run(options("out"), everything); }, ErrorCode::kInvalidArgument);
   EXPECT_NE(message.find("embed_tokens"), std::string::npos) << message;
 }
 

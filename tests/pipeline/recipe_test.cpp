@@ -162,12 +162,19 @@ TEST(RecipeFlags, DefaultsAreEightBitsInGroupsForHeadAndTables) {
   EXPECT_EQ(block->method, "pot");
 }
 
-TEST(RecipeFlags, EveryMethodIsATableMethodAtItsDefaultBits) {
+TEST(RecipeFlags, EveryDataFreeMethodIsATableMethodAtItsDefaultBits) {
   for (const Method& method : all_methods()) {
     RecipeFlags flags;
     flags.block.method = std::string(method.name);
-    flags.head = fmt::format("{}:{}", method.name, choose_method(flags.block).bits);
+    const MethodChoice choice = choose_method(flags.block);
+    flags.head = fmt::format("{}:{}", method.name, choice.bits);
     flags.embeddings = "keep";
+    if (needs_moment(choice)) {
+      const std::string message =
+          error_of([&] { recipe_from_flags(flags); }, ErrorCode::kInvalidArgument);
+      EXPECT_NE(message.find("--head"), std::string::npos) << message;
+      continue;
+    }
     const Recipe recipe = recipe_from_flags(flags);
     const auto head = choose(recipe, slot_of(Role::kHead, -1, "x"));
     ASSERT_TRUE(head) << method.name;
