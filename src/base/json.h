@@ -17,9 +17,14 @@ using OrderedJson = nlohmann::ordered_json;
 /// Deepest nesting of arrays and objects that `parse_json` accepts.
 inline constexpr int kMaxJsonDepth = 256;
 
+/// What to do about a key that an object has twice. Files of models in the wild have such keys, and
+/// their own tools take the last; in files that people write for us they are mistakes.
+enum class RepeatedKeys { kLastWins, kRefused };
+
 /// Parses one JSON document. @throws Error(kCorruptFile) naming `where` on bad syntax, invalid
-/// UTF-8, trailing text or nesting deeper than kMaxJsonDepth.
-Json parse_json(std::string_view text, std::string_view where);
+/// UTF-8, trailing text, nesting deeper than kMaxJsonDepth, or a repeated key if they are refused.
+Json parse_json(std::string_view text, std::string_view where,
+                RepeatedKeys repeated = RepeatedKeys::kLastWins);
 
 /// One line per element for small arrays and objects, sorted as given; ends with a newline.
 std::string dump_json(const OrderedJson& value, int indent = 2);

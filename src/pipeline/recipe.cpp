@@ -269,7 +269,7 @@ Recipe parse_recipe(std::string_view json, std::string_view where) {
   // The file is an argument of the command: its mistakes are the caller's.
   Json document;
   try {
-    document = parse_json(json, where);
+    document = parse_json(json, where, RepeatedKeys::kRefused);
   } catch (const Error& error) {
     fail(ErrorCode::kInvalidArgument, "", std::string_view(error.what()));
   }

@@ -36,7 +36,7 @@ std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot);
 
 /// Reads a recipe file and checks every rule, whether or not a tensor will match it.
 /// @throws Error(kInvalidArgument) naming `where`, the rule (counted from 1) and the field; unknown
-/// fields are refused.
+/// fields and repeated keys are refused.
 Recipe parse_recipe(std::string_view json, std::string_view where);
 /// The recipe as `parse_recipe` reads it.
 nlohmann::ordered_json to_json(const Recipe& recipe);

@@ -129,6 +129,11 @@ TEST(Recipe, MistakesAreRefusedWithRuleAndField) {
       {R"({"rules": [{"layers": [-1, 2], "keep": true}]})", {"rule 1", "layers"}},
       {R"({"rules": [{"name": "(", "keep": true}]})", {"rule 1", "("}},
       {R"({"rules": [{"name": "", "keep": true}]})", {"rule 1", "name"}},
+      {R"({"rules": [], "rules": []})", {"rules", "twice"}},
+      {R"({"rules": [{"keep": true}, {"method": "rtn", "bits": 4, "bits": 3}]})",
+       {"rules", "2", "bits", "twice"}},
+      {R"({"rules": [{"method": "rtn", "params": {"eps": 1, "eps": 1}}]})",
+       {"rules", "1", "params", "eps", "twice"}},
   };
   for (const BadRecipe& recipe : bad) {
     const std::string message =
