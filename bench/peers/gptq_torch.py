@@ -93,27 +93,27 @@ def inverse_factor(moment):
 
 
 def round_columns(weight, factor, bits):
-    """GPTQ (arXiv:2210.17323, algorithm 1) on weight [rows, in], in place."""
+    """GPTQ (arXiv:2210.17323, algorithm 1) on weight [rows, in], in place. Works on the transpose, where a column is contiguous."""
     top = 2**bits - 1
     low, high = weight.amin(1).clamp(max=0), weight.amax(1).clamp(min=0)
     scale = (high - low).clamp(min=1e-9) / top
     zero = torch.round(-low / scale)
-    columns = weight.shape[1]
-    for begin in range(0, columns, BLOCK):
-        end = min(begin + BLOCK, columns)
-        part = weight[:, begin:end].clone()
+    columns = weight.T.contiguous()
+    count = len(columns)
+    for begin in range(0, count, BLOCK):
+        end = min(begin + BLOCK, count)
+        part, local = columns[begin:end], factor[begin:end, begin:end]
+        pivots = local.diagonal().tolist()
         errors = torch.empty_like(part)
-        local = factor[begin:end, begin:end]
         for j in range(end - begin):
-            column = part[:, j]
-            value = scale * ((torch.round(column / scale) + zero).clamp_(0, top) - zero)
-            error = (column - value) / local[j, j]
-            part[:, j:].addr_(error, local[j, j:], alpha=-1)
-            part[:, j] = value
-            errors[:, j] = error
-        weight[:, begin:end] = part
-        if end < columns:
-            weight[:, end:].addmm_(errors, factor[begin:end, end:], alpha=-1)
+            value = (part[j] / scale).round_().clamp_(-zero, top - zero).mul_(scale)
+            error = torch.sub(part[j], value, out=errors[j]).div_(pivots[j])
+            if j + 1 < end - begin:
+                part[j + 1 :].addr_(local[j, j + 1 :], error, alpha=-1)
+            part[j] = value
+        if end < count:
+            columns[end:].addmm_(factor[begin:end, end:].T, errors, alpha=-1)
+    weight.copy_(columns.T)
 
 
 def quantize(model, windows, bits):
