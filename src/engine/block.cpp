@@ -56,23 +56,21 @@ bool show(const InputGroup& group, Matrix<const float> x, const InputObserver& o
   return !stop_at.empty() && group.input == stop_at;
 }
 
-/// The change of basis of the input is computed once for neighbours that share it.
+/// The change of basis of the input is computed once if all linears share it.
 void apply(const InputGroup& group, Matrix<const float> x, Matrix<float> y, const Context& ctx) {
+  const Linear& first = *group.linears.front();
+  const bool once = group.one_basis && !first.in_model_basis();
   AlignedBuffer<float> in_basis;
-  const Linear* made_by = nullptr;
+  if (once) in_basis = first.input_in_basis(x, ctx);
   int64_t column = 0;
   for (const auto& linear : group.linears) {
     const Matrix<float> out(y.data + column, y.rows, linear->rows(), y.stride);
     column += linear->rows();
-    if (linear->in_model_basis()) {
+    if (once) {
+      linear->apply_in_basis({in_basis.data(), x.rows, x.cols}, out, ctx);
+    } else {
       linear->apply(x, out, ctx);
-      continue;
     }
-    if (made_by == nullptr || !linear->shares_input(*made_by)) {
-      in_basis = linear->input_in_basis(x, ctx);
-      made_by = linear.get();
-    }
-    linear->apply_in_basis({in_basis.data(), x.rows, x.cols}, out, ctx);
   }
 }
 
@@ -148,6 +146,11 @@ void BlockBuffers::ensure(const ModelConfig& c, int64_t tokens) {
   wide.ensure(static_cast<size_t>(tokens * std::max(attention, mlp)));
 }
 
+void InputGroup::find_basis() {
+  one_basis = std::ranges::all_of(
+      linears, [&](const auto& linear) { return linear->shares_input(*linears.front()); });
+}
+
 Block::Block(const ModelFiles& files, int layer) : files_(files), layer_(layer) {
   TWOFOLD_ASSERT(layer >= 0 && layer < files.config.layers);
   for (const Slot& slot : files.slots) {
@@ -178,6 +181,9 @@ Block::Block(const ModelFiles& files, int layer) : files_(files), layer_(layer) 
     group->linears.push_back(
         std::make_unique<Linear>(files, slot, files.find(slot.slot + ".bias")));
   }
+  for (InputGroup* group : {&attention_in_, &attention_out_, &mlp_in_, &mlp_out_}) {
+    group->find_basis();
+  }
   const std::string prefix = fmt::format("layers.{}.", layer);
   attention_norm_ = read_norm(files, prefix + "attn_norm");
   mlp_norm_ = read_norm(files, prefix + "mlp_norm");
@@ -203,6 +209,7 @@ void Block::replace(std::string_view slot, const PackedMatrix& packed,
       }
       linear =
           std::make_unique<Linear>(packed, transform, files_.find(fmt::format("{}.bias", slot)));
+      group->find_basis();
       return;
     }
   }
