@@ -198,7 +198,9 @@ std::string comparison_csv(const Comparison& comparison) {
 }
 
 std::string comparison_svg(const Comparison& comparison) {
-  Chart chart{.title = fmt::format("{}: divergence against size", comparison.model),
+  std::filesystem::path model = comparison.model;
+  if (!model.has_filename()) model = model.parent_path();  // "folder/"
+  Chart chart{.title = fmt::format("{}: divergence against size", model.filename().string()),
               .x_title = "megabytes of all weights, everything counted (labels: bits)",
               .y_title = "mean KL(source || row), nats",
               .series = {},
