@@ -1,6 +1,5 @@
 // twofold demo: flags and output of the demonstration.
-#include <chrono>
-
+#include "base/clock.h"
 #include "commands.h"
 #include "demo.h"
 #include "io/file.h"
@@ -91,17 +90,17 @@ OrderedJson result_json(std::span<const DemoRow> rows, const DemoFlags& flags, d
 }
 
 void run(const DemoFlags& given, Session& session) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   DemoFlags flags = given;
   if (flags.model.empty()) flags.model = default_demo_model().string();
   check_output_file(flags.svg);
   const std::vector<DemoRow> rows =
       run_demo({.model = flags.model, .seed = flags.seed}, session.ctx());
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  const double taken = seconds_since(start);
   if (session.json()) {
-    session.print_json(result_json(rows, flags, taken.count()));
+    session.print_json(result_json(rows, flags, taken));
   } else {
-    session.print(result_text(rows, flags, taken.count()));
+    session.print(result_text(rows, flags, taken));
   }
   write_text_file(flags.svg, demo_chart(rows));
   if (!session.json()) session.print(fmt::format("chart: {}\n", flags.svg));

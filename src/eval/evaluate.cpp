@@ -1,12 +1,12 @@
 #include "eval/evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <numbers>
 
 #include "base/aligned_buffer.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "tensor/ops.h"
@@ -342,7 +342,7 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
                                      int64_t text_bytes, const EvalRequest& request,
                                      const ProtocolContext& protocol_context, const Context& ctx,
                                      ReferenceStates* kept) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point start = Clock::now();
   const Protocol& protocol = find_protocol(request.protocol);
   if (request.window < 0 || request.max_windows < 0) {
     fail(ErrorCode::kInvalidArgument, request.window < 0 ? "--window" : "--windows",
@@ -378,14 +378,14 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
   int64_t text_tokens = 0;
   for (const std::vector<int32_t>& ids : texts) text_tokens += std::ssize(ids);
   const std::string hash = token_hash(texts);
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  const double taken = seconds_since(start);
   std::vector<EvalResult> results;
   for (const Tally& tally : scorer.tallies()) {
     EvalResult result = make_result(protocol, tally, reference != nullptr);
     result.protocol = window == usual ? std::string(protocol.name)
                                       : fmt::format("{}:window={}", protocol.name, window);
     result.token_sha256 = hash;
-    result.seconds = taken.count();
+    result.seconds = taken;
     if (text_bytes > 0) {
       result.bits_per_byte = result.nats_per_token / std::numbers::ln2 *
                              static_cast<double>(text_tokens) / static_cast<double>(text_bytes);

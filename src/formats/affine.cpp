@@ -54,18 +54,11 @@ std::vector<std::string> example_names() {
 }  // namespace
 
 const FormatFamily& affine_family() {
-  static const FormatFamily kFamily = {.name = "affine",
-                                       .help = "scale (code - zero), 2 to 8 bits",
-                                       .dense = false,
-                                       .parse = parse,
-                                       .name_for = name_for,
-                                       .packed_bytes = r16_packed_bytes,
-                                       .pack = r16_pack,
-                                       .unpack = r16_unpack,
-                                       .decode_row = r16_decode_row,
-                                       .decode_rows = r16_decode_rows,
-                                       .check = r16_check,
-                                       .example_names = example_names};
+  static const FormatFamily kFamily = r16_family({.name = "affine",
+                                                  .help = "scale (code - zero), 2 to 8 bits",
+                                                  .parse = parse,
+                                                  .name_for = name_for,
+                                                  .example_names = example_names});
   return kFamily;
 }
 

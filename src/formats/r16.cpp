@@ -326,4 +326,19 @@ void r16_check(const PackedMatrix& packed, std::string_view where) {
   if (layout.tail_bytes != 0) check_tail(packed, layout, where);
 }
 
+FormatFamily r16_family(const R16Family& own) {
+  return {.name = own.name,
+          .help = own.help,
+          .dense = false,
+          .parse = own.parse,
+          .name_for = own.name_for,
+          .packed_bytes = r16_packed_bytes,
+          .pack = r16_pack,
+          .unpack = r16_unpack,
+          .decode_row = r16_decode_row,
+          .decode_rows = r16_decode_rows,
+          .check = r16_check,
+          .example_names = own.example_names};
+}
+
 }  // namespace twofold

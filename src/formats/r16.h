@@ -20,6 +20,15 @@ void r16_decode_rows(const PackedMatrix& packed, int64_t begin, int64_t count, f
                      int64_t stride);
 void r16_check(const PackedMatrix& packed, std::string_view where);
 
+/// What an R16 family says of itself; the byte work is the same for all.
+struct R16Family {
+  std::string_view name, help;
+  bool (*parse)(std::string_view name, Format& format);
+  std::string (*name_for)(const Scheme& scheme);
+  std::vector<std::string> (*example_names)();
+};
+FormatFamily r16_family(const R16Family& own);
+
 /// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
 struct R16Name {
   std::string kind;          // "u", "s", "c", "zf", "t", "rt", "b"

@@ -127,52 +127,32 @@ std::vector<std::string> planes_examples() {
 }  // namespace
 
 const FormatFamily& table_family() {
-  static const FormatFamily kFamily = {.name = "table",
-                                       .help = "scale x level of one shared table, 2 to 8 bits",
-                                       .dense = false,
-                                       .parse = parse_table,
-                                       .name_for = table_name,
-                                       .packed_bytes = r16_packed_bytes,
-                                       .pack = r16_pack,
-                                       .unpack = r16_unpack,
-                                       .decode_row = r16_decode_row,
-                                       .decode_rows = r16_decode_rows,
-                                       .check = r16_check,
-                                       .example_names = table_examples};
+  static const FormatFamily kFamily =
+      r16_family({.name = "table",
+                  .help = "scale x level of one shared table, 2 to 8 bits",
+                  .parse = parse_table,
+                  .name_for = table_name,
+                  .example_names = table_examples});
   return kFamily;
 }
 
 const FormatFamily& row_table_family() {
-  static const FormatFamily kFamily = {
-      .name = "row-table",
-      .help = "scale x level + offset, a table per row or group, 2 to 8 bits",
-      .dense = false,
-      .parse = parse_row_table,
-      .name_for = row_table_name,
-      .packed_bytes = r16_packed_bytes,
-      .pack = r16_pack,
-      .unpack = r16_unpack,
-      .decode_row = r16_decode_row,
-      .decode_rows = r16_decode_rows,
-      .check = r16_check,
-      .example_names = row_table_examples};
+  static const FormatFamily kFamily =
+      r16_family({.name = "row-table",
+                  .help = "scale x level + offset, a table per row or group, 2 to 8 bits",
+                  .parse = parse_row_table,
+                  .name_for = row_table_name,
+                  .example_names = row_table_examples});
   return kFamily;
 }
 
 const FormatFamily& plane_family() {
-  static const FormatFamily kFamily = {
-      .name = "planes",
-      .help = "scale x sum of signs times integers + offset, 1 to 4 bit planes",
-      .dense = false,
-      .parse = parse_planes,
-      .name_for = planes_name,
-      .packed_bytes = r16_packed_bytes,
-      .pack = r16_pack,
-      .unpack = r16_unpack,
-      .decode_row = r16_decode_row,
-      .decode_rows = r16_decode_rows,
-      .check = r16_check,
-      .example_names = planes_examples};
+  static const FormatFamily kFamily =
+      r16_family({.name = "planes",
+                  .help = "scale x sum of signs times integers + offset, 1 to 4 bit planes",
+                  .parse = parse_planes,
+                  .name_for = planes_name,
+                  .example_names = planes_examples});
   return kFamily;
 }
 

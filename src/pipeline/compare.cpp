@@ -84,8 +84,7 @@ void fill_sizes(const ModelFiles& files, ComparedRow& row) {
     weights += matrix->rows * matrix->cols;
   }
   row.bytes = report.bytes;
-  if (weights > 0)
-    row.bits_per_weight = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+  if (weights > 0) row.bits_per_weight = bits_over(bytes, weights);
   row.bits_per_weight_total = report.bits_per_weight_total;
 }
 
@@ -97,9 +96,8 @@ void apply_note(const PeerNote& note, const ModelFiles& files, ComparedRow& row)
     if (slot.layer >= 0 && slot.shape.size() == 2) weights += slot.shape[0] * slot.shape[1];
   }
   row.bytes = *note.bytes;
-  row.bits_per_weight = 8.0 * static_cast<double>(*note.block_bytes) / static_cast<double>(weights);
-  row.bits_per_weight_total =
-      8.0 * static_cast<double>(row.bytes) / static_cast<double>(files.parameters());
+  row.bits_per_weight = bits_over(*note.block_bytes, weights);
+  row.bits_per_weight_total = bits_over(row.bytes, files.parameters());
 }
 
 /// One call of compare_models.

@@ -1,10 +1,10 @@
 #include "pipeline/forecast.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <tuple>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "calib/moment_sum.h"
 #include "engine/block_runner.h"
@@ -17,8 +17,6 @@
 namespace twofold {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kProbeTokens = 512;
 constexpr int64_t kProbeRowsPerThread = 64;
 constexpr int64_t kProbeCols = 2048;
@@ -27,7 +25,7 @@ template <class Body>
 double seconds_of(const Body& body) {
   const Clock::time_point start = Clock::now();
   body();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return seconds_since(start);
 }
 
 /// Measured costs of the first block, one sample.
@@ -216,7 +214,7 @@ Forecast forecast_quantization(const ModelFiles& source, const Recipe& recipe,
   const Clock::time_point start = Clock::now();
   const WorkPlan work = plan_work(source, recipe, options);
   const std::optional<CalibrationSamples> samples = read_samples(source, work, options);
-  const std::chrono::duration<double> read = Clock::now() - start;
+  const double read = seconds_since(start);
   const CalibrationSamples* const known = samples ? &*samples : nullptr;
   const MemoryRequest request{.source = source,
                               .work = work,
@@ -239,7 +237,7 @@ Forecast forecast_quantization(const ModelFiles& source, const Recipe& recipe,
                             source.config.hidden, true);
   }
   mode.input_by_input |= options.true_sequential;
-  forecast.seconds = read.count() + Estimator(source, work, known, options, ctx).seconds(mode);
+  forecast.seconds = read + Estimator(source, work, known, options, ctx).seconds(mode);
   return forecast;
 }
 

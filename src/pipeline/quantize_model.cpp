@@ -1,9 +1,9 @@
 #include "pipeline/quantize_model.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/peak_memory.h"
 #include "pipeline/calibration_run.h"
@@ -21,14 +21,8 @@
 namespace twofold {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// A run may spend this part of its time on points from which it can go on.
 constexpr double kSaveShare = 0.05;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Adds the time of its life to a phase of the report.
 class PhaseTimer {

@@ -10,10 +10,6 @@
 namespace twofold {
 namespace {
 
-double bits_over(int64_t bytes, int64_t weights) {
-  return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
-}
-
 /// What a report says of a matrix beside its shape, format and bytes.
 template <class AnyJson>
 void read_matrix(const AnyJson& json, MatrixReport& matrix) {
@@ -49,6 +45,10 @@ OrderedJson to_json(const SelfScore& score) {
 }
 
 }  // namespace
+
+double bits_over(int64_t bytes, int64_t weights) {
+  return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+}
 
 OrderedJson to_json(const MatrixReport& matrix) {
   OrderedJson json;

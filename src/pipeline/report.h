@@ -10,6 +10,9 @@ namespace twofold {
 
 inline constexpr std::string_view kReportFile = "quantization_report.json";
 
+/// Bits per weight; 0 for no weights.
+double bits_over(int64_t bytes, int64_t weights);
+
 /// Sets bits_per_weight of each matrix from its bytes, and both totals.
 void complete_figures(QuantizeReport& report);
 

@@ -11,9 +11,7 @@
 namespace twofold {
 namespace {
 
-/// W with a check that every weight is finite; [rows, cols] packed.
-std::vector<float> finite_copy(Matrix<const float> w, std::string_view name, const Context& ctx) {
-  std::vector<float> copy(static_cast<size_t>(w.rows * w.cols));
+void check_finite(Matrix<const float> w, std::string_view name, const Context& ctx) {
   for_row_chunks(ctx.pool, w.rows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const std::span<const float> row = w.row(r);
@@ -24,10 +22,16 @@ std::vector<float> finite_copy(Matrix<const float> w, std::string_view name, con
                "weight at row {}, column {} is {}: only finite weights can be quantized", r, c,
                value);
         }
-        copy[static_cast<size_t>(r * w.cols + c)] = value;
       }
     }
   });
+}
+
+/// [rows, cols] packed.
+std::vector<float> packed_copy(Matrix<const float> w) {
+  std::vector<float> copy;
+  copy.reserve(static_cast<size_t>(w.rows * w.cols));
+  for (int64_t r = 0; r < w.rows; ++r) copy.insert(copy.end(), w.row(r).begin(), w.row(r).end());
   return copy;
 }
 
@@ -73,8 +77,6 @@ InputSide make_input_side(const MethodChoice& choice, const InputProblem& proble
   if (side.moment) {
     fitted.moment = std::as_const(*side.moment).h();
     fitted.mean_magnitude = problem.moment->mean_magnitude;
-  }
-  if (side.moment) {
     fitted.trial = [&](std::span<const float> input_scale) {
       return nearest_loss(choice, fitted.weights, fitted.moment, input_scale, ctx);
     };
@@ -112,7 +114,8 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   const Transform& transform = find_transform(choice.transform);
   check_problem(choice, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
-  std::vector<float> basis = finite_copy(problem.weight, problem.matrix_name, ctx);
+  check_finite(problem.weight, problem.matrix_name, ctx);
+  std::vector<float> basis = packed_copy(problem.weight);
   const Matrix<float> weight(basis.data(), rows, cols);
   std::optional<InputSide> own;
   if (!input.side) {
@@ -155,7 +158,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
 
 Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx) {
   check_problem(choice, problem);
-  finite_copy(problem.weight, problem.matrix_name, ctx);  // before anything is fitted to it
+  check_finite(problem.weight, problem.matrix_name, ctx);  // before anything is fitted to it
   const auto input = prepare_input(choice,
                                    {.moment = problem.moment,
                                     .weights = {problem.weight},

@@ -73,8 +73,6 @@ ApotRule rule_of(int bits) {
   return rule;
 }
 
-int needed_bits(const Params& /*params*/) { return 0; }
-
 void check(const GridRequest& request) {
   check_bits(apot_grid(), request);
   scale_sharing(request);
@@ -101,7 +99,7 @@ const Grid& apot_grid() {
                              .min_bits = 4,
                              .max_bits = 6,
                              .groups = true,
-                             .needed_bits = needed_bits,
+                             .needed_bits = bits_are_open,
                              .check = check,
                              .make = make};
   return kGrid;

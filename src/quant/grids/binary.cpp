@@ -44,8 +44,6 @@ class BinaryGrid final : public RowTableGrid {
   int rounds_;
 };
 
-int needed_bits(const Params& /*params*/) { return 0; }
-
 void check(const GridRequest& request) { check_bits(binary_grid(), request); }
 
 std::unique_ptr<FittedGrid> make(const GridRequest& request) {
@@ -72,7 +70,7 @@ const Grid& binary_grid() {
       .min_bits = 2,
       .max_bits = kMaxPlanes,
       .groups = true,
-      .needed_bits = needed_bits,
+      .needed_bits = bits_are_open,
       .check = check,
       .make = make};
   return kGrid;

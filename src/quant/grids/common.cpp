@@ -54,6 +54,8 @@ Sharing scale_sharing(const GridRequest& request) {
   return request.group > 0 ? Sharing::kGroup : Sharing::kRow;
 }
 
+int bits_are_open(const Params& /*params*/) { return 0; }
+
 void check_bits(const Grid& grid, const GridRequest& request) {
   if (request.bits < grid.min_bits || request.bits > grid.max_bits) {
     fail(ErrorCode::kInvalidArgument, "--bits", "grid {} has {} to {} bits, found {}", grid.name,

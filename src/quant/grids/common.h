@@ -18,6 +18,9 @@ ParamSpec scale_search_param();  // "scale-search": none | mse
 /// @throws Error(kInvalidArgument) if a scale per tensor is asked for together with groups.
 Sharing scale_sharing(const GridRequest& request);
 
+/// Grid::needed_bits of grids whose settings ask for none.
+int bits_are_open(const Params& params);
+
 /// Checks the bits against the grid's own and against Grid::needed_bits.
 void check_bits(const Grid& grid, const GridRequest& request);
 

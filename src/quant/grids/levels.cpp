@@ -120,8 +120,6 @@ class GaussianGrid final : public ParameterGrid {
   double per_rms_ = 1;
 };
 
-int needed_bits(const Params& /*params*/) { return 0; }
-
 void check(const GridRequest& request) { check_bits(levels_grid(), request); }
 
 std::unique_ptr<FittedGrid> make(const GridRequest& request) {
@@ -148,7 +146,7 @@ const Grid& levels_grid() {
       .min_bits = 2,
       .max_bits = kLargestTableBits,
       .groups = true,
-      .needed_bits = needed_bits,
+      .needed_bits = bits_are_open,
       .check = check,
       .make = make};
   return kGrid;

@@ -205,8 +205,6 @@ Options options_of(const GridRequest& request) {
   return options;
 }
 
-int needed_bits(const Params& /*params*/) { return 0; }
-
 void check(const GridRequest& request) {
   check_bits(two_step_grid(), request);
   const Options options = options_of(request);
@@ -271,7 +269,7 @@ const Grid& two_step_grid() {
       .min_bits = 2,
       .max_bits = kMaxPlanes,
       .groups = true,
-      .needed_bits = needed_bits,
+      .needed_bits = bits_are_open,
       .check = check,
       .make = make};
   return kGrid;

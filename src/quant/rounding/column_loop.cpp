@@ -1,9 +1,9 @@
 #include "quant/rounding/column_loop.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "quant/rounding/common.h"
 #include "quant/row_chunks.h"
@@ -14,12 +14,6 @@ namespace {
 
 /// Columns of a lazy block: the feedback of all earlier ones is added as one product.
 constexpr int64_t kLazyBlock = 128;
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// For comparing: a loss that is not a number never wins.
 double comparable(double loss) { return std::isnan(loss) ? INFINITY : loss; }
@@ -64,12 +58,8 @@ RoundingResult ColumnLoop::run() {
   if (!fits_on_the_way_) fit_groups(grid_, weight_, importance_, ctx_.pool);
   if (options_.preclamp) clamp_weights();
   make_candidates();
-  const bool rows_apart = kRowChunk % grid_.rows_sharing() == 0;
-  if (others_.empty() || (rows_apart && !fits_on_the_way_)) {
-    fits_on_the_way_ ? run_in_turn() : run_together();
-  } else {
-    run_in_turn();
-  }
+  const bool rows_apart = others_.empty() || kRowChunk % grid_.rows_sharing() == 0;
+  rows_apart && !fits_on_the_way_ ? run_together() : run_in_turn();
   return std::move(result_);
 }
 
