@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "base/version.h"
 #include "io/file.h"
+#include "pipeline/build_id.h"
 #include "pipeline/report.h"
 
 namespace twofold {
@@ -37,8 +38,8 @@ std::string work_fingerprint(const ModelFiles& source, const Recipe& recipe,
                              const QuantizeOptions& options, const CalibrationSamples* samples,
                              const Context& ctx) {
   Sha256 hash;
-  hash.update(fmt::format("{} {} seed {} sequential {}\n", kVersion, isa_name(ctx.isa),
-                          options.seed, options.true_sequential));
+  hash.update(fmt::format("{} {} {} seed {} sequential {}\n", kVersion, build_id(),
+                          isa_name(ctx.isa), options.seed, options.true_sequential));
   hash.update(to_json(recipe).dump());
   hash.update(source_fingerprint(source));
   for (const StoredTensor& tensor : source.checkpoint->tensors()) hash_pieces(tensor.bytes, hash);

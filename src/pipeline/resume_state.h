@@ -33,8 +33,8 @@ struct ResumeState {
 
 inline constexpr std::string_view kResumeFile = "resume.json";
 
-/// Hash of everything the weights depend on: program version, instruction set, source (see
-/// source_fingerprint, and samples of its data), recipe, seed, calibration tokens.
+/// Hash of everything the weights depend on: program version and build, instruction set,
+/// source (see source_fingerprint, and samples of its data), recipe, seed, calibration tokens.
 /// @param samples null without calibration.
 std::string work_fingerprint(const ModelFiles& source, const Recipe& recipe,
                              const QuantizeOptions& options, const CalibrationSamples* samples,
