@@ -90,6 +90,23 @@ std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files) {
   return nullptr;
 }
 
+std::vector<fs::path> tokenizer_files(const ModelFiles& files) {
+  if (files.container == Container::kGguf) return {};
+  const bool folder = files.container == Container::kHuggingFace;
+  const std::vector<std::string> names =
+      folder ? std::vector<std::string>{"tokenizer.json", "tokenizer_config.json",
+                                        "tokenizer.model", "vocab.json", "merges.txt"}
+             : std::vector<std::string>{
+                   fmt::format("tok{}.bin", files.config.vocab_size), "tokenizer.bin",
+                   fmt::format("tok{}.model", files.config.vocab_size), "tokenizer.model"};
+  std::vector<fs::path> found;
+  for (const std::string& name : names) {
+    const fs::path path = (folder ? files.path : files.path.parent_path()) / name;
+    if (fs::is_regular_file(path)) found.push_back(path);
+  }
+  return found;
+}
+
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& path, const ModelConfig& config) {
   std::unique_ptr<Tokenizer> tokenizer;
   if (fs::is_directory(path)) {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "io/gguf.h"
 #include "model/model_files.h"
@@ -18,6 +19,10 @@ GgufVocabulary gguf_vocabulary(const GgufFile& file);
 /// file, or beside a llama2.c checkpoint (tokenizer.bin, tok<vocab>.bin, tokenizer.model).
 /// Null if there is none.
 std::unique_ptr<Tokenizer> load_tokenizer(const ModelFiles& files);
+
+/// The files beside a model that load_tokenizer may read and that exist; none for GGUF, which holds
+/// its own.
+std::vector<std::filesystem::path> tokenizer_files(const ModelFiles& files);
 
 /// Opens a tokenizer file by its content: tokenizer.json, .model, llama2.c .bin, .gguf, or a
 /// folder.

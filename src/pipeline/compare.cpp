@@ -7,8 +7,11 @@
 #include "base/peak_memory.h"
 #include "base/sha256.h"
 #include "base/version.h"
+#include "calib/builtin_texts.h"
+#include "engine/load_tokenizer.h"
 #include "engine/model.h"
 #include "io/file.h"
+#include "pipeline/build_id.h"
 #include "pipeline/output_plan.h"
 #include "pipeline/reference_file.h"
 #include "pipeline/report.h"
@@ -54,6 +57,28 @@ std::string stamp_of(const ModelFiles& files) {
   for (const StoredTensor& tensor : files.checkpoint->tensors()) names.insert(tensor.file);
   std::string text = source_fingerprint(files);
   for (const std::string& name : names) text += fmt::format(" {}", stamp_of(fs::path(name)));
+  return sha256_hex(text);
+}
+
+std::string hash_of(const fs::path& file) {
+  const MappedFile mapped = MappedFile::open(file);
+  std::string hash = sha256_hex(mapped.bytes());
+  release_pages(mapped.bytes());
+  return hash;
+}
+
+std::string hash_of_builtin_texts() {
+  std::string hashes;
+  for (const BuiltinText& text : builtin_texts()) hashes += sha256_hex(text.text);
+  return sha256_hex(hashes);
+}
+
+/// Of every file that may say how text becomes tokens: calibration depends on it.
+std::string hash_of_tokenizer(const ModelFiles& files) {
+  std::string text;
+  for (const fs::path& file : tokenizer_files(files)) {
+    text += fmt::format("{} {}\n", file.filename().string(), hash_of(file));
+  }
   return sha256_hex(text);
 }
 
@@ -120,8 +145,10 @@ class Comparer {
     }
     open_folder();
     common_["twofold_version"] = kVersion;
+    common_["build"] = build_id();
     common_["instruction_set"] = isa_name(ctx.isa);
     common_["source"] = stamp_of(source);
+    common_["tokenizer"] = hash_of_tokenizer(source);
     common_["tokens"] = sha256_hex(std::as_bytes(std::span(request.ids)));
     common_["protocol"] = request.score.protocol;
     common_["window"] = request.score.window;
@@ -247,11 +274,13 @@ class Comparer {
         fingerprint_of({{"peer", stamp_of(files)}, {"bytes", note.bytes.value_or(0)}});
     ComparedRow row{.name = peer_name(peer), .series = "peers", .peer = true};
     if (request_.resume) {
-      if (auto found = stored(row.name, fingerprint)) return *found;
+      if (auto found = stored(row.name, fingerprint); found && found->score) return *found;
     }
-    fill_sizes(files, row);
-    apply_note(note, files, row);
-    finish(row, fingerprint, [&] { row.score = score(*Model::load(std::move(files))); });
+    finish(row, fingerprint, [&] {
+      fill_sizes(files, row);
+      apply_note(note, files, row);
+      row.score = score(*Model::load(std::move(files)));
+    });
     return row;
   }
 
@@ -263,8 +292,9 @@ class Comparer {
     std::error_code ignored;
     if (request_.resume) {
       if (auto found = stored(wanted.name, fingerprint)) {
-        if (found->score) return *found;
-        if (found->error.empty() && fs::exists(model, ignored)) row = *found;  // not scored yet
+        const bool there = fs::exists(model, ignored);
+        if (found->score && (there || !request_.keep_models)) return *found;
+        if (!found->score && found->error.empty() && there) row = *found;  // not scored yet
       }
     }
     finish(row, fingerprint, [&] {
@@ -284,6 +314,8 @@ class Comparer {
     options.output = model;
     options.force = true;
     options.resume = request_.resume;
+    std::error_code ignored;
+    fs::remove(row_path(wanted.name), ignored);  // it is about a folder that is replaced
     const ModelFiles source = open_model(source_.path);
     const bool measured = reset_peak_memory();
     row.quantize_seconds = quantize_model(source, wanted.recipe, options, named_context()).seconds;
@@ -291,14 +323,16 @@ class Comparer {
     fill_sizes(open_model(model), row);
   }
 
-  /// Runs `work` and stores the row; what a model cannot do becomes the row's error.
+  /// Runs `work` and stores the row; what cannot be carried out becomes the row's error, and is
+  /// tried again by the next call. A disk that refuses would refuse the other rows too.
   template <class Work>
   void finish(ComparedRow& row, const std::string& fingerprint, const Work& work) const {
     ctx_.check_cancelled();
     try {
       work();
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kUnsupported) throw;
+      if (error.code() == ErrorCode::kCancelled) throw;
+      if (error.code() == ErrorCode::kIo) fail(error.code(), row.name, error.what());
       row.error = error.what();
       ctx_.note(fmt::format("{}: {}", step_, row.error));
     }
@@ -312,11 +346,12 @@ class Comparer {
     json["seed"] = options.seed;
     json["true_sequential"] = options.true_sequential;
     json["calibration"] = nullptr;
+    json["text"] = hash_of_builtin_texts();
     if (!options.calibration) return json;
     OrderedJson& calibration = json["calibration"] = OrderedJson::object();
     calibration["files"] = OrderedJson::array();
     for (const fs::path& file : options.calibration->files) {
-      calibration["files"].push_back(stamp_of(file));
+      calibration["files"].push_back(hash_of(file));
     }
     calibration["samples"] = options.calibration->samples;
     calibration["context"] = options.calibration->context;

@@ -58,9 +58,9 @@ struct Comparison {
 
 /// Quantizes, scores and writes compare.md, compare.csv, compare.json and compare.svg into
 /// request.quantize.output. A row lies in rows/NAME.json as soon as it is finished, with a
-/// fingerprint of model, text, protocol, recipe and options: the same call goes on after an
-/// interruption, and rows that fit are not made again. A row that cannot be carried out is recorded
-/// with its error, the others go on.
+/// fingerprint of build, model, tokenizer, texts, protocol, recipe and options: the same call goes
+/// on after an interruption, and rows that fit are not made again. A row that cannot be carried out
+/// is recorded with its error, the others go on; the next call tries it again.
 /// @throws Error(kInvalidArgument) before anything is made, on a row or peer that does not fit the
 /// model, two rows of one name, or a folder that is not a comparison; Error(kIo);
 /// Error(kCancelled).

@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::error_of;
 using testing::read_file;
+using testing::set_number;
 using testing::shakespeare;
 using testing::TempFolder;
 using testing::write_file;
@@ -216,6 +217,45 @@ TEST_F(Compare, NoResumeMakesRowsAgain) {
   request.resume = false;
   run();
   EXPECT_NE(fs::last_write_time(row), time);
+}
+
+TEST_F(Compare, ARowThatFailsIsRecordedAndTriedAgainWhileOthersAreKept) {
+  const fs::path text = folder / "text.txt";
+  write_file(text, read_file(shakespeare() / "input.txt").substr(0, 20000));
+  request.quantize.calibration = CalibrationOptions{.files = {text}, .samples = 4, .context = 64};
+  // Scales are binary16: 2 bits step by a third of the range, 8 bits by 1 / 255 of it.
+  fs::copy(shakespeare(), folder / "steep");
+  set_number(folder / "steep", "transformer.h.2.attn.c_attn.weight", 77, 1e6f);
+  source = open_model(folder / "steep");
+  request.rows = parse("gptq:2,gptq:8");
+  const Comparison first = run();
+  EXPECT_FALSE(first.rows[0].score);
+  EXPECT_NE(first.rows[0].error.find("binary16"), std::string::npos) << first.rows[0].error;
+  EXPECT_TRUE(first.rows[1].score) << first.rows[1].error;
+  // The time of a text says nothing, its bytes do.
+  fs::last_write_time(text, fs::last_write_time(text) + std::chrono::hours(1));
+  const auto steps = [&] {
+    std::string made;
+    Context watching = ctx;
+    watching.progress = [&](std::string_view what, int64_t, int64_t) { made += what; };
+    compare_models(source, request, watching);
+    return made;
+  };
+  const std::string second = steps();
+  EXPECT_NE(second.find("2/3"), std::string::npos) << second;
+  EXPECT_EQ(second.find("3/3"), std::string::npos) << second;
+  write_file(text, read_file(shakespeare() / "input.txt").substr(100, 20000));
+  EXPECT_NE(steps().find("3/3"), std::string::npos);
+}
+
+TEST_F(Compare, AKeptModelThatIsGoneIsMadeAgain) {
+  request.rows = parse("rtn:3");
+  request.keep_models = true;
+  run();
+  ASSERT_TRUE(fs::exists(folder / "out/models/rtn-3"));
+  fs::remove_all(folder / "out/models/rtn-3");
+  run();
+  EXPECT_TRUE(fs::exists(folder / "out/models/rtn-3/model.safetensors"));
 }
 
 TEST_F(Compare, PeersAreScoredByTheSameCodeWithTheBytesOfTheirFile) {

@@ -19,6 +19,7 @@ namespace {
 using testing::error_of;
 using testing::read_file;
 using testing::recipe_of;
+using testing::set_number;
 using testing::shakespeare;
 using testing::TempFolder;
 using testing::tiny_model;
@@ -180,14 +181,7 @@ TEST_P(FolderSafety, NumbersThatAreNotFiniteAreRefusedByName) {
       const fs::path model = folder_ / "model";
       fs::remove_all(model);
       fs::copy(tiny_model("gpt2"), model);
-      std::string bytes = read_file(model / "model.safetensors");
-      uint64_t header = 0;
-      std::memcpy(&header, bytes.data(), 8);
-      const Json offsets = Json::parse(bytes.substr(8, header))[place.tensor]["data_offsets"];
-      const size_t at = place.element < 0 ? offsets[1].get<size_t>() - 4
-                                          : offsets[0].get<size_t>() + 4 * place.element;
-      std::memcpy(bytes.data() + 8 + header + at, &bad, 4);
-      write_file(model / "model.safetensors", bytes);
+      set_number(model, place.tensor, place.element, bad);
       const std::string message =
           error_of([&] { run(model, folder_ / "out"); }, ErrorCode::kUnsupported);
       EXPECT_NE(message.find(place.tensor), std::string::npos) << message;

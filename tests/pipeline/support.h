@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -54,6 +55,18 @@ inline std::filesystem::path stories() {
 
 inline void write_file(const std::filesystem::path& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
+}
+
+/// Changes one float32 number of the weight file in a folder; a negative index counts from behind.
+inline void set_number(const std::filesystem::path& model, const std::string& tensor,
+                       int64_t element, float value) {
+  std::string bytes = read_file(model / "model.safetensors");
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), 8);
+  const Json offsets = Json::parse(bytes.substr(8, header))[tensor]["data_offsets"];
+  const int64_t at = 4 * element + offsets[element < 0 ? 1 : 0].get<int64_t>();
+  std::memcpy(bytes.data() + 8 + header + at, &value, 4);
+  write_file(model / "model.safetensors", bytes);
 }
 
 /// The message of the Error that `body` throws; "" if it throws none.
