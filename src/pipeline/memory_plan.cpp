@@ -4,18 +4,26 @@
 #include <array>
 #include <charconv>
 
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "io/file.h"
 #include "pipeline/hidden_states.h"
+#include "quant/row_chunks.h"
 
 namespace twofold {
 namespace {
 
-constexpr int64_t kFloat = sizeof(float), kDouble = sizeof(double);
+constexpr int64_t kFloat = sizeof(float), kDouble = sizeof(double), kCode = sizeof(uint16_t);
+/// Parameters of a group: scale, zero, offset. Of a table that it has of its own, for each entry
+/// (RowTableGrid): level, value, bound and code.
+constexpr int64_t kSetFloats = 3, kTableEntryBytes = 3 * kFloat + 1;
+/// Columns that a RowBlock has sums of at a time: those of feedback and of a greedy pass.
+constexpr int64_t kCurrentColumns = 2 * 128;
 /// Scratch of each thread: panels of the float product, rows in flight, the stack.
 constexpr int64_t kThreadBytes = int64_t{1} << 20;
-/// Tables and codes that do not grow with the model, allocator slack.
-constexpr int64_t kFixedBytes = int64_t{1} << 20;
+/// Tables and codes that do not grow with the model, allocator slack, pages of the program that are
+/// not read before the work starts.
+constexpr int64_t kFixedBytes = int64_t{3} << 20;
 /// Tokens and rows of logits that scoring holds at once (eval/evaluate.cpp).
 constexpr int64_t kScoreTokens = 2048, kScoreRows = 256, kScoreFloats = int64_t{16} << 20;
 
@@ -42,10 +50,36 @@ int64_t activation_bytes(const ModelConfig& c, int64_t tokens) {
 /// Numbers and codes of one matrix while it is solved: the copy in the stored basis, codes; with
 /// feedback a second set of codes, and where groups are fitted on the way the errors in float64.
 int64_t solve_bytes(const PlannedTensor& tensor, bool with_moment) {
-  constexpr int64_t kCode = sizeof(uint16_t);
   const int64_t feedback = with_moment ? kCode : 0;
   const int64_t errors = with_moment && tensor.choice->group > 0 ? kDouble + kCode : 0;
   return tensor.slot.shape[0] * tensor.slot.shape[1] * (kFloat + kCode + feedback + errors);
+}
+
+/// What the loop over the columns of one matrix holds for all its candidate grids: their
+/// parameters, and the rows that each thread works on (RowBlock), of every candidate at once.
+int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
+  const MethodChoice& choice = *tensor.choice;
+  if (!find_rounding(choice.rounding).needs_moment) return 0;
+  const int64_t rows = tensor.slot.shape[0], cols = tensor.slot.shape[1];
+  const auto row = find_grid(choice.grid)
+                       .make({.rows = 1,
+                              .cols = cols,
+                              .bits = choice.bits,
+                              .group = choice.group,
+                              .params = choice.params,
+                              .where = tensor.slot.name});
+  const bool explores =
+      choice.params.has("explore") && choice.params.get_choice("explore") == "loop";
+  const int64_t candidates = explores ? std::ssize(row->explore_factors()) : 1;
+  const Scheme scheme = row->scheme();
+  const bool own_table =
+      scheme.kind == ValueKind::kTable && scheme.table_sharing != Sharing::kMatrix;
+  const int64_t set = kSetFloats * kFloat + (own_table ? kTableEntryBytes << scheme.bits : 0);
+  const int64_t sets = scheme.group > 0 ? ceil_div(cols, scheme.group) : 1;
+  const int64_t lanes = std::min(rows, kRowChunk) * candidates;
+  const int64_t block = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
+  const int64_t blocks = std::min<int64_t>(threads, ceil_div(rows, kRowChunk));
+  return candidates * rows * sets * set + blocks * block;
 }
 
 /// The mean, the conditioned moment, its factor, and the copy the factor is made from.
@@ -97,10 +131,11 @@ class Counter {
     return bytes;
   }
 
-  static int64_t largest_solve(const PlannedInput& input, bool with_moment) {
+  int64_t largest_solve(const PlannedInput& input, bool with_moment) const {
     int64_t bytes = 0;
     for (const PlannedTensor& linear : input.linears) {
-      bytes = std::max(bytes, solve_bytes(linear, with_moment));
+      const int64_t loop = loop_bytes(linear, request_.threads);
+      bytes = std::max(bytes, solve_bytes(linear, with_moment) + loop);
     }
     return bytes;
   }
@@ -184,7 +219,7 @@ MemoryMode choose_memory_mode(const MemoryRequest& request, std::optional<int64_
     if (need.bytes <= *budget) return mode;
     if (need.bytes < least.bytes) least = std::move(need);
   }
-  fail(ErrorCode::kInvalidArgument, "memory", "expected at least {}M, which {} needs; found {}M",
+  fail(ErrorCode::kInvalidArgument, "--memory", "expected at least {}M, which {} needs; found {}M",
        (least.bytes + (1 << 20) - 1) >> 20, least.phase, *budget >> 20);
 }
 
