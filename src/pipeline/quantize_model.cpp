@@ -85,8 +85,11 @@ class Quantizer {
   }
 
   QuantizeReport run() {
-    if (!resume()) start();
+    const bool resumed = resume();
+    if (!resumed) start();
     try {
+      // Those of the earlier run may be cut off, or the source's have changed since.
+      if (resumed) write_companions(source_, folder_, ctx_);
       const std::vector<PlannedBlock>& blocks = work_.output.blocks;
       while (state_.blocks < std::ssize(blocks)) {
         quantize_block(blocks[static_cast<size_t>(state_.blocks)]);
@@ -100,7 +103,8 @@ class Quantizer {
       }
       finish();
     } catch (...) {
-      if (saved_blocks_ > 0) {
+      std::error_code ignored;
+      if (saved_blocks_ > 0 && std::filesystem::exists(folder_.file(kResumeFile), ignored)) {
         folder_.keep_partial();
         ctx_.note(fmt::format("{} keeps {} of {} blocks: the same command goes on there",
                               folder_.partial().string(), saved_blocks_,
@@ -453,8 +457,8 @@ class Quantizer {
     write_text_file(folder_.file(kReportFile),
                     dump_json(report_json(report_, source_, options_, ctx_)));
     ctx_.check_cancelled();
-    remove_working_files();
     folder_.commit();
+    remove_working_files();  // only now: until here the run can be gone on with
   }
 
   void score() {
@@ -485,12 +489,11 @@ class Quantizer {
     }
   }
 
-  /// What only an unfinished folder has.
+  /// What only an unfinished folder needs, out of the finished one.
   void remove_working_files() {
     std::error_code ignored;  // a left file does no harm
-    std::filesystem::remove(folder_.file(kResumeFile), ignored);
-    HiddenStates::remove_files(folder_.partial());
-    saved_blocks_ = 0;
+    std::filesystem::remove(options_.output / kResumeFile, ignored);
+    HiddenStates::remove_files(options_.output);
   }
 
   Clock::time_point start_ = Clock::now(), last_save_ = start_;

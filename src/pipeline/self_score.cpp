@@ -60,7 +60,15 @@ std::optional<CalibrationSamples> builtin_held_back(const ModelFiles& source) {
 }
 
 std::string broken_warning(const SelfScore& score) {
-  if (score.result_nats <= score.source_nats + kBrokenNats) return {};
+  if (!std::isfinite(score.source_nats)) {
+    return fmt::format(
+        "WARNING: the source's own loss on {} is not finite: the result cannot be "
+        "judged",
+        score.text);
+  }
+  if (std::isfinite(score.result_nats) && score.result_nats <= score.source_nats + kBrokenNats) {
+    return {};
+  }
   return fmt::format(
       "WARNING: the result is broken: its loss is {:.3f} nats per token on {}, the source's is "
       "{:.3f}; expected at most {} more. Use more bits, smaller groups or another method",

@@ -10,6 +10,7 @@
 #include "eval/evaluate.h"
 #include "pipeline/forecast.h"
 #include "pipeline/quantize_model.h"
+#include "pipeline/self_score.h"
 #include "pipeline/support.h"
 #include "quant/method.h"
 
@@ -108,12 +109,29 @@ TEST_F(Calibrated, AnInterruptedRunGoesOnAndWritesTheSameBytes) {
     ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json")) << stop;
     progress_ = {};
     log_.clear();
+    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/tokenizer.json"));
+    write_file(folder_ / "parts.partial/tokenizer.json", "{");  // cut off
     run(wanted);
     EXPECT_NE(log_.find("going on after"), std::string::npos) << log_;
     EXPECT_EQ(files_of("parts"), expected) << stop;
     EXPECT_FALSE(fs::exists(folder_ / "parts.partial"));
     fs::remove_all(folder_ / "parts");
   }
+}
+
+TEST_F(Calibrated, AFolderThatCannotBeFinishedCanBeGoneOnWith) {
+  run(options("whole"));
+  progress_ = [&](std::string_view, int64_t, int64_t) {
+    fs::create_directory(folder_ / "parts");  // somebody takes the name meanwhile
+  };
+  error_of([&] { run(options("parts")); }, ErrorCode::kIo);
+  ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json"));
+  progress_ = {};
+  log_.clear();
+  fs::remove_all(folder_ / "parts");
+  run(options("parts"));
+  EXPECT_NE(log_.find("going on after"), std::string::npos) << log_;
+  EXPECT_EQ(files_of("parts"), files_of("whole"));
 }
 
 TEST_F(Calibrated, OtherWorkOrDamagedFilesStartAnew) {
@@ -228,6 +246,14 @@ TEST_F(Calibrated, ABrokenResultIsCalledBroken) {
   const QuantizeReport report = run(scored, calibrated_recipe("rtn", 2));
   ASSERT_FALSE(report.notes.empty());
   EXPECT_NE(report.notes.back().find("broken"), std::string::npos) << report.notes.back();
+}
+
+TEST_F(Calibrated, ALossThatIsNotFiniteIsCalledBroken) {
+  for (const double bad : {NAN, INFINITY, -INFINITY}) {
+    EXPECT_NE(broken_warning({.text = "", .source_nats = 1, .result_nats = bad}), "") << bad;
+    EXPECT_NE(broken_warning({.text = "", .source_nats = bad, .result_nats = 1}), "") << bad;
+  }
+  EXPECT_EQ(broken_warning({.text = "", .source_nats = 1, .result_nats = 1}), "");
 }
 
 TEST_F(Calibrated, TooLittleTextIsAnErrorWithBothCounts) {
