@@ -58,7 +58,7 @@ __attribute__((target("avx2,fma"), optimize("fp-contract=fast"))) inline void ch
 inline double peak([[maybe_unused]] ThreadPool& pool, [[maybe_unused]] Isa isa) {
 #if defined(__x86_64__)
   if (isa != Isa::kScalar) {
-    const bool wide = isa == Isa::kAvx512;
+    const bool wide = isa >= Isa::kAvx512;
     const double time = seconds([&] {
       pool.run_static(pool.size(),
                       [&](int64_t, int64_t, int) { wide ? chains_avx512() : chains_avx2(); });

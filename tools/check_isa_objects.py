@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ISA_OBJECT = re.compile(r"\.dir/(?:.*/)?(?:simd/)?(avx2|avx512|amx|neon)/[^/]+\.o$")
+ISA_OBJECT = re.compile(r"\.dir/(?:.*/)?(?:simd/)?(avx2|avx512|avx512vnni|amx|neon)/[^/]+\.o$")
 WIDE = re.compile(rb"^.*(?:%[yz]mm\d|\tv[a-z0-9]+ +.*%xmm\d).*$", re.MULTILINE)
 LOAD_TIME_SECTIONS = re.compile(r"\s\.(?:init_array|ctors|preinit_array)\b")
 

@@ -1,5 +1,7 @@
 #include "commands.h"
 
+#include "base/context.h"
+
 namespace twofold::cli {
 
 std::vector<Command> all_commands() {
@@ -30,6 +32,14 @@ Flag tokenizer_flag(std::string& target) {
 
 Flag token_ids_flag(std::string& target, std::string help) {
   return {.names = "--token-ids", .value = "FILE", .target = &target, .help = std::move(help)};
+}
+
+Flag activations_flag(std::string& target) {
+  return {.names = "--activations",
+          .value = "TYPE",
+          .target = &target,
+          .help = "what packed matrices are multiplied by",
+          .choices = choices_of(all_activations())};
 }
 
 Flag seed_flag(uint64_t& target, std::string help) {

@@ -28,6 +28,8 @@ std::string markdown_reference();
 Flag model_flag(std::string& target, std::string names = "MODEL");
 Flag tokenizer_flag(std::string& target);
 Flag token_ids_flag(std::string& target, std::string help);
+/// @param target holds the default.
+Flag activations_flag(std::string& target);
 Flag seed_flag(uint64_t& target, std::string help);
 Flag output_flag(std::string& target);
 Flag force_flag(bool& target);

@@ -79,6 +79,7 @@ double generation_speed(const Model& model, std::span<const int32_t> prompt, con
   GenerateOptions options{.max_tokens = -1, .ignore_eos = true};
   options.sampler.temperature = 0;
   Context silent = ctx;
+  silent.activations = Activations::kInt8;
   silent.progress = nullptr;
   generate(model, nullptr, prompt, options, silent);
   double tokens = 0, seconds = 0;
@@ -96,6 +97,7 @@ std::string sample_text(const Model& model, const Tokenizer& tokenizer, std::vec
   constexpr int64_t kTokens = 320;
   const int64_t half = model.config().context / 2;
   Context silent = ctx;
+  silent.activations = Activations::kInt8;
   silent.progress = nullptr;
   GenerateOptions options{.max_tokens = half, .ignore_eos = true};
   options.sampler.seed = seed;

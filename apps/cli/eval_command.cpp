@@ -17,6 +17,7 @@ namespace {
 struct EvalFlags {
   std::string model, against, token_ids, tokenizer;
   std::vector<std::string> text;
+  std::string activations = "float";
   EvalRequest request;
 };
 
@@ -104,6 +105,7 @@ void run_eval(const EvalFlags& flags, Session& session) {
     fail(ErrorCode::kInvalidArgument, "--protocol", "{} scores --token-ids, not --text",
          request.protocol);
   }
+  session.use_activations(flags.activations);
   const auto model = load_model(flags.model, session);
   const auto reference = flags.against.empty() ? nullptr : load_model(flags.against, session);
   const EvalInput input = flags.token_ids.empty()
@@ -185,7 +187,8 @@ Command eval_command() {
       {.names = "--against",
        .value = "MODEL",
        .target = &flags->against,
-       .help = "reference: adds KL divergence and agreement"},
+       .help = "reference: adds KL divergence and agreement; its activations are float"},
+      activations_flag(flags->activations),
       tokenizer_flag(flags->tokenizer),
       json_flag(*command.common),
   };

@@ -13,6 +13,7 @@ namespace {
 
 struct GenerateFlags {
   std::string model, prompt, file, token_ids, tokenizer;
+  std::string activations = "int8";
   bool no_display_prompt = false;
   GenerateOptions options;
 };
@@ -145,6 +146,7 @@ void run_generate(const GenerateFlags& flags, Session& session) {
   if (!flags.token_ids.empty() && !flags.options.stop.empty()) {
     fail(ErrorCode::kInvalidArgument, "--reverse-prompt", "needs text, not --token-ids");
   }
+  session.use_activations(flags.activations);
   const auto model = load_model(flags.model, session);
   if (flags.token_ids.empty()) {
     run_text(flags, *model, session);
@@ -247,6 +249,7 @@ Command generate_command() {
       {.names = "--ignore-eos",
        .target = &flags->options.ignore_eos,
        .help = "goes on after the end token"},
+      activations_flag(flags->activations),
       {.names = "--no-display-prompt",
        .target = &flags->no_display_prompt,
        .help = "prints only what is generated"},

@@ -16,6 +16,7 @@ namespace {
 
 struct LogitsFlags {
   std::string model, token_ids, json;
+  std::string activations = "float";
 };
 
 /// Shortest decimal numbers that read back as the same float32.
@@ -34,6 +35,7 @@ std::string row_text(std::span<const float> row, int64_t sequence) {
 
 void run_logits(const LogitsFlags& flags, Session& session) {
   if (flags.json != "-") check_output_file(flags.json);
+  session.use_activations(flags.activations);
   const auto model = load_model(flags.model, session);
   const ModelConfig& config = model->config();
   const auto sequences = read_token_ids(
@@ -69,6 +71,7 @@ Command logits_command() {
                      .target = &flags->token_ids,
                      .help = "sequences of ids: JSON lists or plain numbers, a sequence a line",
                      .required = true},
+                    activations_flag(flags->activations),
                     {.names = "--json",
                      .value = "OUT",
                      .target = &flags->json,

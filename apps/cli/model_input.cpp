@@ -13,16 +13,16 @@ namespace twofold::cli {
 
 std::shared_ptr<const Model> load_model(const std::string& path, Session& session) {
   std::shared_ptr<const Model> model = Model::load(path);
+  if (session.ctx().activations == Activations::kFloat) return model;
   std::set<std::string> slow;
   for (const Slot& slot : model->files().slots) {
     if (slot.format.empty()) continue;
-    if (select_kernel(parse_format(slot.format), 1, session.ctx().isa) == nullptr) {
-      slow.insert(slot.format);
-    }
+    const Kernel* kernel = select_kernel(parse_format(slot.format), 1, session.ctx().isa);
+    if (kernel == nullptr || kernel->isa == Isa::kScalar) slow.insert(slot.format);
   }
   if (!slow.empty()) {
-    session.ctx().note(fmt::format("{}: {}: no fast kernel yet, decoded panel by panel", path,
-                                   fmt::join(slow, ", ")));
+    session.ctx().note(fmt::format("{}: {}: no fast kernel for this CPU ({})", path,
+                                   fmt::join(slow, ", "), isa_name(session.ctx().isa)));
   }
   return model;
 }

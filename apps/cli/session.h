@@ -16,6 +16,10 @@ class Session {
   Session(const CommonFlags& common, std::string command_line);
 
   const Context& ctx() const { return ctx_; }
+  /// What packed matrices are multiplied by from now on, by its name.
+  void use_activations(std::string_view name) {
+    ctx_.activations = find_activations(name).activations;
+  }
   Output& out() { return out_; }
   Console& console() { return console_; }
   bool json() const { return common_.json; }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string_view>
 
 #include "base/cpu.h"
@@ -18,9 +19,24 @@ using ProgressFn = std::function<void(std::string_view what, int64_t done, int64
 /// Receives one line of log text without a newline.
 using LogFn = std::function<void(std::string_view line)>;
 
+/// What packed matrices are multiplied by.
+enum class Activations {
+  kFloat,  // float32, as they are
+  kInt8,   // rounded to int8 in blocks; the integer kernels
+};
+
+struct ActivationsMode {
+  std::string_view name, help;
+  Activations activations;
+};
+std::span<const ActivationsMode> all_activations();
+/// @throws Error(kInvalidArgument) listing the names.
+const ActivationsMode& find_activations(std::string_view name);
+
 struct Context {
   ThreadPool& pool;
   Isa isa = Isa::kScalar;
+  Activations activations = Activations::kFloat;
   const std::atomic<bool>* cancel = nullptr;
   ProgressFn progress = {};
   LogFn log = {};

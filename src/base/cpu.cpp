@@ -1,6 +1,11 @@
 #include "base/cpu.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -21,9 +26,32 @@ struct IsaName {
   Isa isa;
   std::string_view name;
 };
-constexpr std::array kIsaNames = {IsaName{Isa::kScalar, "scalar"}, IsaName{Isa::kAvx2, "avx2"},
-                                  IsaName{Isa::kAvx512, "avx512"}};
-constexpr std::array kIsas = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+constexpr std::array kIsaNames = {
+    IsaName{Isa::kScalar, "scalar"}, IsaName{Isa::kAvx2, "avx2"}, IsaName{Isa::kAvx512, "avx512"},
+    IsaName{Isa::kAvx512Vnni, "avx512-vnni"}, IsaName{Isa::kAmx, "amx"}};
+constexpr std::array kIsas = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAmx};
+
+/// Asks the operating system for the tile registers, which it grants per process on request.
+bool tiles_permitted() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr int kRequestPermission = 0x1023,
+                kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool kPermitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return kPermitted;
+#else
+  return false;
+#endif
+}
+
+/// AMX tiles with int8 products: CPUID leaf 7, bits 24 and 25 of EDX (unknown to GCC 12's list).
+bool cpu_has_tiles() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 24 & 3) == 3;
+#else
+  return false;
+#endif
+}
 
 std::optional<int> read_int(const std::string& path) {
   std::ifstream file(path);
@@ -67,6 +95,15 @@ std::string_view isa_name(Isa isa) {
   return "unknown";
 }
 
+std::string isa_names() {
+  std::string names;
+  for (const IsaName& row : kIsaNames) {
+    if (!names.empty()) names += ", ";
+    names += row.name;
+  }
+  return names;
+}
+
 std::optional<Isa> parse_isa(std::string_view name) {
   for (const IsaName& row : kIsaNames) {
     if (row.name == name) return row.isa;
@@ -86,6 +123,11 @@ bool cpu_has(Isa isa) {
       return cpu_has(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+    case Isa::kAvx512Vnni:
+      return cpu_has(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni") &&
+             __builtin_cpu_supports("avx512vbmi");
+    case Isa::kAmx:
+      return cpu_has(Isa::kAvx512Vnni) && cpu_has_tiles() && tiles_permitted();
   }
   return false;
 #else
@@ -97,8 +139,8 @@ Isa select_isa() {
   if (const char* wanted = std::getenv("TWOFOLD_ISA"); wanted != nullptr && *wanted != '\0') {
     const std::optional<Isa> isa = parse_isa(wanted);
     if (!isa) {
-      fail(ErrorCode::kInvalidArgument, "TWOFOLD_ISA",
-           "unknown instruction set '{}' (scalar, avx2, avx512)", wanted);
+      fail(ErrorCode::kInvalidArgument, "TWOFOLD_ISA", "unknown instruction set '{}' ({})", wanted,
+           isa_names());
     }
     if (!cpu_has(*isa)) {
       fail(ErrorCode::kInvalidArgument, "TWOFOLD_ISA", "this CPU does not offer {}", wanted);

@@ -8,19 +8,17 @@
 #include <string_view>
 #include <vector>
 
-namespace twofold {
+#include "base/isa.h"
 
-/// Instruction-set levels for which code is compiled, lowest first.
-enum class Isa {
-  kScalar,  // the x86-64 baseline; on other machines plain C++
-  kAvx2,    // AVX2, FMA, F16C, BMI2
-  kAvx512,  // AVX-512 F, BW, DQ, VL, CD
-};
+namespace twofold {
 
 std::span<const Isa> all_isas();
 std::string_view isa_name(Isa isa);
+/// All names, for messages: "scalar, avx2, ...".
+std::string isa_names();
 /// Parses a name of `isa_name`; nothing if it is none of them.
 std::optional<Isa> parse_isa(std::string_view name);
+/// Whether the CPU has the level and the operating system lets this process use it.
 bool cpu_has(Isa isa);
 
 /// The best level of this CPU, or the level named by the environment variable TWOFOLD_ISA.

@@ -56,21 +56,13 @@ bool show(const InputGroup& group, Matrix<const float> x, const InputObserver& o
   return !stop_at.empty() && group.input == stop_at;
 }
 
-/// The change of basis of the input is computed once if all linears share it.
+/// What the linears share of their input is made once.
 void apply(const InputGroup& group, Matrix<const float> x, Matrix<float> y, const Context& ctx) {
-  const Linear& first = *group.linears.front();
-  const bool once = group.one_basis && !first.in_model_basis();
-  AlignedBuffer<float> in_basis;
-  if (once) in_basis = first.input_in_basis(x, ctx);
+  LinearInput input(x, group.one_basis);
   int64_t column = 0;
   for (const auto& linear : group.linears) {
-    const Matrix<float> out(y.data + column, y.rows, linear->rows(), y.stride);
+    linear->apply(input, {y.data + column, y.rows, linear->rows(), y.stride}, ctx);
     column += linear->rows();
-    if (once) {
-      linear->apply_in_basis({in_basis.data(), x.rows, x.cols}, out, ctx);
-    } else {
-      linear->apply(x, out, ctx);
-    }
   }
 }
 

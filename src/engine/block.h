@@ -74,7 +74,7 @@ struct InputGroup {
   std::string input;               // Slot::input
   std::vector<std::string> slots;  // Slot::slot of each linear
   std::vector<std::unique_ptr<Linear>> linears;
-  bool one_basis = true;  // `input_in_basis` of the first serves all; found again when one changes
+  bool one_basis = true;  // the basis of the first serves all; found again when one changes
   void find_basis();
 };
 

@@ -30,6 +30,9 @@ std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<Packe
   return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
 }
 
+/// Blocks of 16 rows of weights that a thread takes at a time for many rows of activations.
+constexpr int64_t kBlocksPerItem = 2;
+
 /// Rows that a transform is given at once.
 constexpr int64_t kRowBlock = 32;
 
@@ -54,6 +57,7 @@ Matrix<float> rows_of(Matrix<float> x, int64_t begin, int64_t end) {
 Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   if (!slot.format.empty()) packed_ = packed_of(files, slot);
   source_ = source_of(slot, packed_);
+  set_kernels();
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) bind_stored_transform(files, slot);
   if (bias != nullptr) bias_ = read_vector(*bias);
@@ -62,6 +66,7 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
 Linear::Linear(PackedMatrix packed, const TransformSpec& transform, const Slot* bias)
     : packed_(std::move(packed)) {
   source_ = make_row_source(*packed_);
+  set_kernels();
   stored_bytes_ = static_cast<int64_t>(packed_->bytes.view.bytes.size());
   bind_transform(transform);
   if (bias != nullptr) bias_ = read_vector(*bias);
@@ -87,33 +92,50 @@ void Linear::bind_transform(const TransformSpec& spec) {
   if (transform_->identity()) transform_ = nullptr;
 }
 
-void Linear::multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
-  const Kernel* kernel = packed_ ? select_kernel(packed_->format, x.rows, ctx.isa) : nullptr;
-  if (kernel == nullptr) {
-    matmul(x, *source_, y, ctx.pool, ctx.isa);
+void Linear::set_kernels() {
+  if (!packed_) return;
+  kernels_ = kernels_of(packed_->format);
+  if (!kernels_.empty()) view_ = packed_view(*packed_);
+}
+
+const Kernel* Linear::kernel(int64_t m, Isa isa) const { return best_kernel(kernels_, m, isa); }
+
+void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const {
+  const Kernel* best = ctx.activations == Activations::kInt8 ? kernel(y.rows, ctx.isa) : nullptr;
+  if (best == nullptr) {
+    matmul(x.in_basis(*this, ctx), *source_, y, ctx.pool, ctx.isa);
     return;
   }
-  // Blocks of 16 rows: the tile of every packed format.
-  constexpr int64_t kTile = 16;
-  ctx.pool.run_static((rows() + kTile - 1) / kTile, [&](int64_t begin, int64_t end, int) {
-    kernel->run({.packed = &*packed_,
-                 .x = x.data,
-                 .x_stride = x.stride,
-                 .y = y.data,
-                 .y_stride = y.stride,
-                 .m = x.rows,
-                 .row_begin = begin * kTile,
-                 .row_end = std::min(end * kTile, rows())});
+  MatmulArgs args = {.weights = &view_,
+                     .x = x.rounded(*this, kActivationBlock, ctx).cut(view_.group),
+                     .m = y.rows,
+                     .y = y.data,
+                     .y_stride = y.stride};
+  if (best->scratch_bytes == nullptr) {
+    ctx.pool.run_static(view_.blocks, [&](int64_t begin, int64_t end, int) {
+      MatmulArgs part = args;
+      part.block_begin = begin;
+      part.block_end = end;
+      best->run(part);
+    });
+    return;
+  }
+  const auto bytes = static_cast<size_t>(best->scratch_bytes(view_, y.rows));
+  x.scratch_.resize(static_cast<size_t>(ctx.pool.size()));
+  ctx.pool.run(ceil_div(view_.blocks, kBlocksPerItem), [&](int64_t item, int worker) {
+    AlignedBuffer<uint8_t>& scratch = x.scratch_[static_cast<size_t>(worker)];
+    scratch.ensure(bytes);
+    MatmulArgs part = args;
+    part.block_begin = item * kBlocksPerItem;
+    part.block_end = std::min(part.block_begin + kBlocksPerItem, view_.blocks);
+    part.scratch = scratch.data();
+    best->run(part);
   });
 }
 
 void Linear::apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
-  if (transform_ == nullptr) {
-    apply_in_basis(x, y, ctx);
-    return;
-  }
-  const AlignedBuffer<float> in_basis = input_in_basis(x, ctx);
-  apply_in_basis({in_basis.data(), x.rows, x.cols}, y, ctx);
+  LinearInput input(x, true);
+  apply(input, y, ctx);
 }
 
 AlignedBuffer<float> Linear::input_in_basis(Matrix<const float> x, const Context& ctx) const {
@@ -123,12 +145,12 @@ AlignedBuffer<float> Linear::input_in_basis(Matrix<const float> x, const Context
     for (int64_t r = begin; r < end; ++r) {
       std::memcpy(in_basis.row(r).data(), x.row(r).data(), x.row(r).size_bytes());
     }
-    if (transform_ != nullptr) transform_->apply_input(rows_of(in_basis, begin, end), ctx.isa);
+    transform_->apply_input(rows_of(in_basis, begin, end), ctx.isa);
   });
   return buffer;
 }
 
-void Linear::apply_in_basis(Matrix<const float> x, Matrix<float> y, const Context& ctx) const {
+void Linear::apply(LinearInput& x, Matrix<float> y, const Context& ctx) const {
   multiply(x, y, ctx);
   if (transform_ == nullptr && bias_.empty()) return;
   const Ops& op = ops(ctx.isa);
@@ -137,6 +159,23 @@ void Linear::apply_in_basis(Matrix<const float> x, Matrix<float> y, const Contex
     if (bias_.empty()) return;
     for (int64_t r = begin; r < end; ++r) op.add(bias_.data(), y.row(r).data(), y.cols);
   });
+}
+
+Matrix<const float> LinearInput::in_basis(const Linear& linear, const Context& ctx) {
+  if (linear.in_model_basis()) return x_;
+  if (!made_for(made_by_, linear)) {
+    in_basis_ = linear.input_in_basis(x_, ctx);
+    made_by_ = &linear;
+  }
+  return {in_basis_.data(), x_.rows, x_.cols};
+}
+
+Int8Activations& LinearInput::rounded(const Linear& linear, int64_t block, const Context& ctx) {
+  if (!made_for(rounded_by_, linear) || rounded_->block() != block) {
+    rounded_.emplace(in_basis(linear, ctx), block, ctx.isa, ctx.pool);
+    rounded_by_ = &linear;
+  }
+  return *rounded_;
 }
 
 bool Linear::shares_input(const Linear& other) const {

@@ -9,6 +9,8 @@
 #include "base/aligned_buffer.h"
 #include "base/context.h"
 #include "formats/format.h"
+#include "kernels/int8_activations.h"
+#include "kernels/packed_view.h"
 #include "kernels/select.h"
 #include "model/model_files.h"
 #include "tensor/row_source.h"
@@ -16,6 +18,35 @@
 #include "transform/transform.h"
 
 namespace twofold {
+
+class Linear;
+
+/// One input on its way through the linears that read it: what they share is made once.
+class LinearInput {
+ public:
+  /// @param x [m, cols] in the model's basis; must outlive this.
+  /// @param one_basis all linears that will read it store their input side in the same basis.
+  LinearInput(Matrix<const float> x, bool one_basis) : x_(x), one_basis_(one_basis) {}
+
+ private:
+  friend class Linear;
+  /// x in the stored basis of `linear`.
+  Matrix<const float> in_basis(const Linear& linear, const Context& ctx);
+  /// The same, rounded to int8. Valid until the basis or the block changes.
+  Int8Activations& rounded(const Linear& linear, int64_t block, const Context& ctx);
+
+  bool made_for(const Linear* maker, const Linear& linear) const {
+    return maker != nullptr && (one_basis_ || maker == &linear);
+  }
+
+  Matrix<const float> x_;
+  bool one_basis_;
+  const Linear* made_by_ = nullptr;  // whose basis `in_basis_` is in
+  AlignedBuffer<float> in_basis_;    // [m, cols], unless it is the model's own
+  std::optional<Int8Activations> rounded_;
+  const Linear* rounded_by_ = nullptr;
+  std::vector<AlignedBuffer<uint8_t>> scratch_;  // of each worker
+};
 
 class Linear {
  public:
@@ -26,16 +57,17 @@ class Linear {
 
   int64_t rows() const { return source_->rows(); }
   int64_t cols() const { return source_->cols(); }
+  /// The integer kernel for m rows of activations, null if panels are decoded for the float
+  /// product.
+  const Kernel* kernel(int64_t m, Isa isa) const;
   /// Bytes read per product, bias left out.
   int64_t stored_bytes() const { return stored_bytes_; }
 
   /// y = W x + bias: x [m, cols], y [m, rows].
   void apply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
-  /// x [m, cols] in the stored basis, for `apply_in_basis` of all linears that share the input.
-  AlignedBuffer<float> input_in_basis(Matrix<const float> x, const Context& ctx) const;
-  /// `apply` for an input that is in the stored basis already.
-  void apply_in_basis(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
-  /// True if `input_in_basis` of both gives the same numbers.
+  /// The same for one of several linears that read one input.
+  void apply(LinearInput& x, Matrix<float> y, const Context& ctx) const;
+  /// True if both store their input side in the same basis.
   bool shares_input(const Linear& other) const;
   /// Rows of W in the model's basis (an embedding table's look-up): out [cols].
   void row(int64_t index, float* out) const;
@@ -45,10 +77,15 @@ class Linear {
  private:
   void bind_stored_transform(const ModelFiles& files, const Slot& slot);
   void bind_transform(const TransformSpec& spec);
-  void multiply(Matrix<const float> x, Matrix<float> y, const Context& ctx) const;
+  friend class LinearInput;
+  void set_kernels();
+  AlignedBuffer<float> input_in_basis(Matrix<const float> x, const Context& ctx) const;
+  void multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const;
 
   std::unique_ptr<RowSource> source_;
   std::optional<PackedMatrix> packed_;
+  PackedView view_;                     // of packed_, if kernels_ has any
+  std::vector<const Kernel*> kernels_;  // that can multiply packed_
   TransformSpec spec_;
   std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
   std::vector<float> bias_;                             // [rows] or empty

@@ -85,7 +85,9 @@ class Scorer {
         chunk_rows_(std::clamp<int64_t>(kChunkFloats / vocab_, 1, kChunkRows)),
         scores_(chunk_rows_),
         kept_(kept),
-        ctx_(ctx) {
+        ctx_(ctx),
+        float_ctx_(ctx) {
+    float_ctx_.activations = Activations::kFloat;
     if (!has_reference_) return;
     reference_ = std::ranges::find(models_, reference) - models_.begin();
     if (reference_ == std::ssize(models_)) models_.push_back(reference);
@@ -131,10 +133,15 @@ class Scorer {
       AlignedBuffer<float> loaded(floats);
       if (kept->load(batch_, {loaded.data(), floats})) return loaded;
     }
-    AlignedBuffer<float> hidden = models_[m]->forward(inputs, ctx_);
+    AlignedBuffer<float> hidden = models_[m]->forward(inputs, context_of(m));
     keep_scored_rows(windows, width, hidden.data());
     if (kept != nullptr) kept->save(batch_, {hidden.data(), floats});
     return hidden;
+  }
+
+  /// The reference is always run with float activations.
+  const Context& context_of(int64_t model) const {
+    return has_reference_ && model == reference_ ? float_ctx_ : ctx_;
   }
 
   /// Log-probabilities of rows [begin, begin + targets.size()) of a model to `out`, their losses
@@ -146,7 +153,7 @@ class Scorer {
     const int64_t rows = std::ssize(targets);
     const int64_t width = models_[model]->config().hidden;
     models_[model]->logits({hidden.data() + begin * width, rows, width}, {out.data(), rows, vocab_},
-                           ctx_);
+                           context_of(model));
     ctx_.pool.run_static(rows, [&](int64_t from, int64_t to, int) {
       for (int64_t r = from; r < to; ++r) {
         float* x = out.data() + r * vocab_;
@@ -230,6 +237,7 @@ class Scorer {
   int64_t batch_ = 0;
   std::vector<int64_t> window_ends_;  // scored rows of the batch up to and with each window
   const Context& ctx_;
+  Context float_ctx_;
 };
 
 /// Value at rank ceil(q n) of the sorted numbers (1-based); sorts part of `x`.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "formats/format.h"
+#include "formats/r16_layout.h"
 
 namespace twofold {
 
@@ -28,6 +29,10 @@ struct R16Family {
   std::vector<std::string> (*example_names)();
 };
 FormatFamily r16_family(const R16Family& own);
+
+/// The codes of one row, a byte each, of `steps` steps of columns: words out [steps x step / 4].
+/// @param lines the first line of the first step, moved to the row's lane.
+void r16_expand_codes(const R16Code& code, const std::byte* lines, int64_t steps, uint32_t* words);
 
 /// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
 struct R16Name {

@@ -77,22 +77,6 @@ void expand_planes(const R16Field& field, const std::byte* lines, const R16Code&
   }
 }
 
-/// The codes of one row for `steps` steps, one byte each.
-/// @param lines line of the first step, moved to the row's lane.
-void expand_codes(const R16Code& code, const std::byte* lines, int64_t steps, uint32_t* words) {
-  if (code.planes) {
-    std::memset(words, 0, static_cast<size_t>(steps * code.step));
-    for (int i = 0; i < code.fields; ++i) {
-      expand_planes(code.field[static_cast<size_t>(i)], lines, code, steps, words);
-    }
-    return;
-  }
-  expand_width<true>(code.field[0], lines, code, steps, words);
-  for (int i = 1; i < code.fields; ++i) {
-    expand_width<false>(code.field[static_cast<size_t>(i)], lines, code, steps, words);
-  }
-}
-
 void affine_values(const uint8_t* codes, int64_t n, float scale, float zero, float* out) {
   for (int64_t c = 0; c < n; ++c) out[c] = scale * (static_cast<float>(codes[c]) - zero);
 }
@@ -132,7 +116,7 @@ class Decoder {
         for (int64_t row = begin; row < end; ++row) {
           const int64_t r = row % kBlockRows;
           alignas(64) uint32_t words[kSegment / 4];
-          expand_codes(layout_.code, segment + r * 4, steps, words);
+          r16_expand_codes(layout_.code, segment + r * 4, steps, words);
           write_values(block, g, r, reinterpret_cast<const uint8_t*>(words), n,
                        out + (row - begin) * stride + g * layout_.group + c);
         }
@@ -179,6 +163,20 @@ class Decoder {
 };
 
 }  // namespace
+
+void r16_expand_codes(const R16Code& code, const std::byte* lines, int64_t steps, uint32_t* words) {
+  if (code.planes) {
+    std::memset(words, 0, static_cast<size_t>(steps * code.step));
+    for (int i = 0; i < code.fields; ++i) {
+      expand_planes(code.field[static_cast<size_t>(i)], lines, code, steps, words);
+    }
+    return;
+  }
+  expand_width<true>(code.field[0], lines, code, steps, words);
+  for (int i = 1; i < code.fields; ++i) {
+    expand_width<false>(code.field[static_cast<size_t>(i)], lines, code, steps, words);
+  }
+}
 
 void r16_decode_rows(const PackedMatrix& packed, int64_t begin, int64_t count, float* out,
                      int64_t stride) {

@@ -92,7 +92,9 @@ const BlockDecoders& block_decoders(Isa isa) {
     case Isa::kScalar:
       return kScalarBlockDecoders;
     case Isa::kAvx2:
-    case Isa::kAvx512:  // the work is bound by stores, which AVX2 fills
+    case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
+    case Isa::kAmx:  // the work is bound by stores, which AVX2 fills
 #ifdef TWOFOLD_X86_TABLES
       return kAvx2BlockDecoders;
 #else

@@ -2,21 +2,52 @@
 
 #include <array>
 
+#include "kernels/packed_view.h"
+
 namespace twofold {
 
-std::span<const Kernel> all_kernels() {
-  static const std::array kKernels = {reference_kernel()};
-  return kKernels;
+std::vector<const Kernel*> all_kernels() {
+  static constexpr std::array kLists = {
+    &kKernelsScalar,
+#if defined(TWOFOLD_X86_KERNELS)
+    &kGemvAffineAvx512Vnni,
+    &kGemvTableAvx512Vnni,
+    &kGemmAvx512Vnni,
+#endif
+  };
+  std::vector<const Kernel*> kernels;
+  for (const KernelList* list : kLists) {
+    for (int64_t i = 0; i < list->count; ++i) kernels.push_back(list->kernels + i);
+  }
+  return kernels;
+}
+
+std::vector<const Kernel*> kernels_of(const Format& format) {
+  const std::optional<WeightKind> kind = weight_kind(format);
+  if (!kind) return {};
+  std::vector<const Kernel*> kernels = all_kernels();
+  std::erase_if(kernels, [&](const Kernel* kernel) { return !kernel->accepts(*kind); });
+  return kernels;
+}
+
+const Kernel* best_kernel(std::span<const Kernel* const> kernels, int64_t m, Isa limit) {
+  const Kernel* best = nullptr;
+  for (const Kernel* kernel : kernels) {
+    if (kernel->isa > limit || m < kernel->min_m || m > kernel->max_m) continue;
+    if (best == nullptr || kernel->isa >= best->isa) best = kernel;
+  }
+  return best;
 }
 
 const Kernel* select_kernel(const Format& format, int64_t m, Isa limit) {
-  const Kernel* best = nullptr;
-  for (const Kernel& kernel : all_kernels()) {
-    if (!kernel.selectable || kernel.isa > limit || m > kernel.max_m) continue;
-    if (!kernel.accepts(format)) continue;
-    if (best == nullptr || kernel.isa > best->isa) best = &kernel;
-  }
-  return best;
+  return best_kernel(kernels_of(format), m, limit);
+}
+
+RoundRowFn select_row_rounding(Isa limit) {
+#if defined(TWOFOLD_X86_KERNELS)
+  if (limit >= Isa::kAvx512) return kRowRoundingAvx512.round;
+#endif
+  return kRowRoundingScalar.round;
 }
 
 }  // namespace twofold

@@ -13,6 +13,8 @@ const Ops& ops(Isa isa) {
     case Isa::kAvx2:
       return kOpsAvx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
+    case Isa::kAmx:
       return kOpsAvx512;
   }
   return kOpsScalar;
@@ -25,6 +27,8 @@ const GemmTiles& gemm_tiles(Isa isa) {
     case Isa::kAvx2:
       return kGemmTilesAvx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
+    case Isa::kAmx:
       return kGemmTilesAvx512;
   }
   return kGemmTilesScalar;
@@ -37,6 +41,8 @@ const GemmTiles64& gemm_tiles64(Isa isa) {
     case Isa::kAvx2:
       return kGemmTiles64Avx2;
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
+    case Isa::kAmx:
       return kGemmTiles64Avx512;
   }
   return kGemmTiles64Scalar;

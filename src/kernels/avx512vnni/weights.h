@@ -1,0 +1,208 @@
+// Internal to kernels/avx512vnni and kernels/amx: from the lines of a packed block of 16 rows to
+// unsigned bytes, 16 rows x 4 columns to a vector, and the parameters of 16 rows.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/kernel.h"
+
+namespace {
+
+using twofold::PackedView;
+
+#define TWOFOLD_INLINE [[gnu::always_inline]] static inline
+
+/// Lines of 64 bytes and columns of a step: those of r16_code.
+template <int kBits>
+struct StepOf;
+template <>
+struct StepOf<2> {
+  static constexpr int kColumns = 16, kLines = 1;
+};
+template <>
+struct StepOf<3> {
+  static constexpr int kColumns = 32, kLines = 3;
+};
+template <>
+struct StepOf<4> {
+  static constexpr int kColumns = 8, kLines = 1;
+};
+template <>
+struct StepOf<5> {
+  static constexpr int kColumns = 32, kLines = 5;
+};
+template <>
+struct StepOf<6> {
+  static constexpr int kColumns = 16, kLines = 3;
+};
+template <>
+struct StepOf<7> {
+  static constexpr int kColumns = 32, kLines = 7;
+};
+template <>
+struct StepOf<8> {
+  static constexpr int kColumns = 4, kLines = 1;
+};
+
+TWOFOLD_INLINE __m512i load_line(const uint8_t* at) { return _mm512_loadu_si512(at); }
+
+/// Bits [kWidth p, kWidth p + kWidth) of every byte, moved to bit kTo, of the field that starts at
+/// `lines`; j counts columns by four.
+template <int kWidth, int kTo>
+TWOFOLD_INLINE __m512i field(const uint8_t* lines, int j) {
+  const __m512i line = load_line(lines + j * kWidth / 8 * 64);
+  const int by = kWidth * (j % (8 / kWidth)) - kTo;
+  const __m512i moved = by >= 0 ? _mm512_srli_epi16(line, static_cast<unsigned>(by))
+                                : _mm512_slli_epi16(line, static_cast<unsigned>(-by));
+  return _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kTo)));
+}
+
+/// Codes of kBits bits in fields of 8, 4, 2 and 1, lowest first.
+template <int kBits>
+struct Codes {
+  static constexpr int kColumns = StepOf<kBits>::kColumns, kLines = StepOf<kBits>::kLines;
+
+  TWOFOLD_INLINE __m512i at(const uint8_t* step, int j) {
+    if constexpr (kBits == 8) {
+      return load_line(step);
+    } else if constexpr (kBits == 2 || kBits == 4) {
+      return field<kBits, 0>(step, j);
+    } else if constexpr (kBits == 3) {
+      return _mm512_or_si512(field<2, 0>(step, j), field<1, 2>(step + 128, j));
+    } else if constexpr (kBits == 5) {
+      return _mm512_or_si512(field<4, 0>(step, j), field<1, 4>(step + 256, j));
+    } else if constexpr (kBits == 6) {
+      return _mm512_or_si512(field<4, 0>(step, j), field<2, 4>(step + 128, j));
+    } else {
+      return _mm512_or_si512(_mm512_or_si512(field<4, 0>(step, j), field<2, 4>(step + 256, j)),
+                             field<1, 6>(step + 384, j));
+    }
+  }
+};
+
+/// Affine: the code itself.
+template <int kBits>
+struct AffineValues : Codes<kBits> {
+  static constexpr int kBitsOfCode = kBits;
+  void load_matrix(const PackedView&) {}
+  void load_group(const PackedView&, const uint8_t*, int64_t) {}
+  [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
+    return Codes<kBits>::at(step, j);
+  }
+};
+
+TWOFOLD_INLINE __m512i unsigned_levels(__m512i levels) {
+  return _mm512_xor_si512(levels, _mm512_set1_epi8(static_cast<char>(0x80)));
+}
+
+/// 64 bytes at `from`, of which `bytes` are there; the rest repeats them.
+TWOFOLD_INLINE __m512i load_repeated(const uint8_t* from, int bytes) {
+  alignas(64) uint8_t table[64];
+  for (int i = 0; i < 64; ++i) table[i] = from[i % bytes];
+  return _mm512_load_si512(table);
+}
+
+/// One table of int8 levels for the matrix, 2 to 8 bits, plus 128.
+template <int kBits>
+struct TableValues : Codes<kBits> {
+  static constexpr int kVectors = kBits <= 6 ? 1 : 1 << (kBits - 6);
+  __m512i table[kVectors];
+
+  void load_matrix(const PackedView& w) {
+    if constexpr (kBits <= 6) {
+      table[0] = unsigned_levels(load_repeated(w.shared_table, 1 << kBits));
+    } else {
+      for (int i = 0; i < kVectors; ++i)
+        table[i] = unsigned_levels(load_line(w.shared_table + 64 * i));
+    }
+  }
+  void load_group(const PackedView&, const uint8_t*, int64_t) {}
+  [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
+    const __m512i code = Codes<kBits>::at(step, j);
+    if constexpr (kBits <= 6) return _mm512_permutexvar_epi8(code, table[0]);
+    if constexpr (kBits == 7) return _mm512_permutex2var_epi8(table[0], code, table[1]);
+    if constexpr (kBits == 8) {
+      const __m512i low = _mm512_permutex2var_epi8(table[0], code, table[1]);
+      const __m512i high = _mm512_permutex2var_epi8(table[2], code, table[3]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high);
+    }
+  }
+};
+
+/// The bytes 4 r to 4 r + 3 of a vector all hold (r mod kRows) kFactor.
+template <int kRows, int kFactor>
+TWOFOLD_INLINE __m512i row_numbers() {
+  const __m512i rows = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i within = _mm512_and_si512(rows, _mm512_set1_epi32(kRows - 1));
+  return _mm512_mullo_epi32(within, _mm512_set1_epi32(kFactor * 0x01010101));
+}
+
+/// A table of int8 levels for each row or group, 2 to 6 bits, plus 128. Each shuffle looks up the
+/// rows whose tables its operands hold: 16 at 2 and 3 bits, then 8, 4, 2.
+template <int kBits>
+struct RowTableValues : Codes<kBits> {
+  static constexpr int kBytes = 16 << kBits, kVectors = kBytes / 64;
+  static constexpr int kShuffles = kVectors <= 2 ? 1 : kVectors / 2;
+  static constexpr int kRows = 16 / kShuffles;  // of a shuffle
+  __m512i table[kVectors];
+  __m512i rows;
+
+  void load_matrix(const PackedView&) { rows = row_numbers<kRows, 1 << kBits>(); }
+  void load_group(const PackedView& w, const uint8_t* block, int64_t g) {
+    const uint8_t* from = block + w.tables_at + (w.table_sets > 1 ? g : 0) * kBytes;
+    for (int i = 0; i < kVectors; ++i) table[i] = unsigned_levels(load_line(from + 64 * i));
+  }
+  [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
+    const __m512i index = _mm512_or_si512(Codes<kBits>::at(step, j), rows);
+    if constexpr (kVectors == 1) {
+      return _mm512_permutexvar_epi8(index, table[0]);
+    } else {
+      __m512i out = _mm512_permutex2var_epi8(table[0], index, table[1]);
+#pragma GCC unroll 8
+      for (int i = 1; i < kShuffles; ++i) {
+        const __m512i found = _mm512_permutex2var_epi8(table[2 * i], index, table[2 * i + 1]);
+        const __mmask16 mask = static_cast<__mmask16>(((1 << kRows) - 1) << (i * kRows));
+        out = _mm512_mask_blend_epi32(mask, out, found);
+      }
+      return out;
+    }
+  }
+};
+
+/// a and b of 16 rows: y += a S + b X.
+struct Scales {
+  __m512 a, b;
+};
+TWOFOLD_INLINE __m512 load_halfs(const uint8_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+TWOFOLD_INLINE Scales load_scales(const PackedView& w, const uint8_t* block, int64_t g) {
+  const int64_t set = w.scale_sets > 1 ? g : 0;
+  Scales out;
+  const __m512 power = _mm512_set1_ps(w.power);
+  const __m512 stored = w.scale_sets == 0 ? _mm512_set1_ps(w.matrix_scale)
+                                          : load_halfs(block + w.scales_at + set * 32);
+  out.a = _mm512_mul_ps(stored, power);
+  if (w.kind.values != twofold::WeightValues::kAffine) {
+    out.b = w.has_offset ? load_halfs(block + w.offsets_at + set * 32) : _mm512_setzero_ps();
+    return out;
+  }
+  __m512 zero = _mm512_set1_ps(w.fixed_zero);
+  if (w.zero_bytes == 2) zero = load_halfs(block + w.zeros_at + set * 32);
+  if (w.zero_bytes == 1) {
+    const __m128i bytes =
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + w.zeros_at + set * 16));
+    zero = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+  }
+  const __m512 product = _mm512_mul_ps(out.a, _mm512_sub_ps(zero, _mm512_set1_ps(w.bias)));
+  out.b = _mm512_sub_ps(_mm512_setzero_ps(), product);
+  return out;
+}
+
+/// Lanes of the rows of a block that exist.
+TWOFOLD_INLINE __mmask16 rows_of_block(const PackedView& w, int64_t block) {
+  const int64_t left = w.rows - block * 16;
+  return static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << left) - 1);
+}
+
+}  // namespace

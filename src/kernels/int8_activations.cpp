@@ -1,0 +1,94 @@
+#include "kernels/int8_activations.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked_math.h"
+#include "base/error.h"
+#include "kernels/select.h"
+
+namespace twofold {
+namespace {
+
+constexpr int64_t kRowsPerItem = 8;
+
+}  // namespace
+
+Int8Activations::Int8Activations(Matrix<const float> x, int64_t block, Isa isa, ThreadPool& pool)
+    : rows_(x.rows),
+      cols_(x.cols),
+      block_(block),
+      blocks_(ceil_div(x.cols, block)),
+      stride_(round_up(x.cols, kInt8Padding)),
+      sums_per_row_(ceil_div(x.cols, kSumColumns)),
+      values_(static_cast<size_t>(rows_ * stride_)),
+      scales_(static_cast<size_t>(rows_ * blocks_)),
+      sums_(static_cast<size_t>(rows_ * sums_per_row_)) {
+  TWOFOLD_ASSERT(block == 32 || block == 64 || block == 128);
+  const RoundRowFn round = select_row_rounding(isa);
+  const auto rows = [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      round(x.row(r).data(), cols_, block_, values_.data() + r * stride_,
+            scales_.data() + r * blocks_, sums_.data() + r * sums_per_row_);
+    }
+  };
+  if (rows_ <= kRowsPerItem) {
+    rows(0, rows_);
+    return;
+  }
+  pool.run(ceil_div(rows_, kRowsPerItem), [&](int64_t item, int) {
+    rows(item * kRowsPerItem, std::min(rows_, (item + 1) * kRowsPerItem));
+  });
+}
+
+Int8Rows Int8Activations::cut(int64_t group) {
+  if (cut_for_ != group) {
+    segment_ = std::min(group, block_);
+    if (group >= cols_) segment_ = block_;
+    segments_ = ceil_div(cols_, segment_);
+    const int64_t groups = ceil_div(cols_, group), per_group = ceil_div(group, segment_);
+    const int64_t sums_each = segment_ / kSumColumns;
+    segment_scales_.resize(static_cast<size_t>(rows_ * segments_));
+    segment_sums_.resize(static_cast<size_t>(rows_ * segments_));
+    group_sums_.resize(static_cast<size_t>(rows_ * groups));
+    for (int64_t r = 0; r < rows_; ++r) {
+      float* scales = segment_scales_.data() + r * segments_;
+      int32_t* sums = segment_sums_.data() + r * segments_;
+      const int32_t* parts = sums_.data() + r * sums_per_row_;
+      for (int64_t s = 0; s < segments_; ++s) {
+        scales[s] = scales_[static_cast<size_t>(r * blocks_ + s * segment_ / block_)];
+        sums[s] = 0;
+        for (int64_t i = s * sums_each; i < std::min((s + 1) * sums_each, sums_per_row_); ++i) {
+          sums[s] += parts[i];
+        }
+      }
+      for (int64_t g = 0; g < groups; ++g) {
+        float sum = 0;
+        for (int64_t s = g * per_group; s < std::min((g + 1) * per_group, segments_); ++s) {
+          sum = std::fma(scales[s], static_cast<float>(sums[s]), sum);
+        }
+        group_sums_[static_cast<size_t>(r * groups + g)] = sum;
+      }
+    }
+    cut_for_ = group;
+  }
+  return {.values = values_.data(),
+          .stride = stride_,
+          .segment = segment_,
+          .segments = segments_,
+          .scales = segment_scales_.data(),
+          .sums = segment_sums_.data(),
+          .group_sums = group_sums_.data()};
+}
+
+void Int8Activations::dequantize(Matrix<float> out) const {
+  for (int64_t r = 0; r < rows_; ++r) {
+    for (int64_t c = 0; c < cols_; ++c) {
+      out.row(r)[static_cast<size_t>(c)] =
+          scales_[static_cast<size_t>(r * blocks_ + c / block_)] *
+          static_cast<float>(values_[static_cast<size_t>(r * stride_ + c)]);
+    }
+  }
+}
+
+}  // namespace twofold

@@ -1,0 +1,52 @@
+// Int8Activations: rows of activations rounded to int8, one float32 scale per block of columns:
+// what integer kernels multiply by. Rounded once for all matrices that read one input.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "kernels/kernel.h"
+#include "tensor/tensor.h"
+
+namespace twofold {
+
+/// Columns of a block unless a matrix asks for less.
+constexpr int64_t kActivationBlock = 128;
+
+/// Whether groups of `group` columns and blocks of activations can be cut into common segments.
+constexpr bool fits_activation_blocks(int64_t group) {
+  return group % kActivationBlock == 0 ||
+         (group % kSumColumns == 0 && kActivationBlock % group == 0);
+}
+
+class Int8Activations {
+ public:
+  /// Rounds x [rows, cols]: scale = largest magnitude of the block / 127, value = x / scale to
+  /// nearest, ties to even. The result does not depend on `isa` or threads.
+  /// @param block 32, 64 or 128.
+  Int8Activations(Matrix<const float> x, int64_t block, Isa isa, ThreadPool& pool);
+
+  int64_t rows() const { return rows_; }
+  int64_t block() const { return block_; }
+
+  /// The rows cut for weights with groups of `group` columns (their number of columns: no groups).
+  /// Valid until the next call and as long as this object.
+  Int8Rows cut(int64_t group);
+  /// The numbers kernels compute with, out [rows, cols].
+  void dequantize(Matrix<float> out) const;
+
+ private:
+  int64_t rows_, cols_, block_, blocks_, stride_, sums_per_row_;
+  AlignedBuffer<int8_t> values_;  // [rows, stride]
+  std::vector<float> scales_;     // [rows, blocks]
+  std::vector<int32_t> sums_;     // [rows, columns / kSumColumns, rounded up]
+  int64_t cut_for_ = 0;           // group of the arrays below
+  std::vector<float> segment_scales_, group_sums_;
+  std::vector<int32_t> segment_sums_;
+  int64_t segment_ = 0, segments_ = 0;
+};
+
+}  // namespace twofold
