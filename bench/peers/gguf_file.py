@@ -1,0 +1,171 @@
+"""GGUF files for the comparison of speeds: writes a model of a given shape in float16, counts the bytes a file's model reads per token."""
+
+import functools
+import random
+import struct
+from dataclasses import dataclass
+
+ALIGNMENT = 32
+UINT32, FLOAT32, STRING, ARRAY, INT32 = 4, 6, 8, 9, 5
+SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by type of a value
+F32, F16 = 0, 1
+POOL = 1 << 20  # different weights in a file
+SPREAD = 0.02
+
+
+@dataclass(frozen=True)
+class Shape:
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocab: int
+    tied: bool = False  # the output head is the embedding table
+
+    def tensors(self):
+        """(name, columns, rows) in the order of the file; vectors have no rows."""
+        kv = self.hidden // self.heads * self.kv_heads
+        yield "token_embd.weight", self.hidden, self.vocab
+        for layer in range(self.layers):
+            for name, cols, rows in (("attn_norm", self.hidden, None), ("attn_q", self.hidden, self.hidden), ("attn_k", self.hidden, kv),
+                                     ("attn_v", self.hidden, kv), ("attn_output", self.hidden, self.hidden),
+                                     ("ffn_norm", self.hidden, None), ("ffn_gate", self.hidden, self.ffn),
+                                     ("ffn_up", self.hidden, self.ffn), ("ffn_down", self.ffn, self.hidden)):
+                yield f"blk.{layer}.{name}.weight", cols, rows
+        yield "output_norm.weight", self.hidden, None
+        if not self.tied:
+            yield "output.weight", self.hidden, self.vocab
+
+
+SHAPES = {
+    "1.1b": Shape(hidden=2048, layers=22, heads=32, kv_heads=4, ffn=5632, vocab=32000),
+    "7b": Shape(hidden=4096, layers=32, heads=32, kv_heads=32, ffn=11008, vocab=32000),
+    "135m": Shape(hidden=576, layers=30, heads=9, kv_heads=3, ffn=1536, vocab=49152, tied=True),
+}
+
+
+def _string(text):
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(kind, value):
+    if kind == STRING:
+        return _string(value)
+    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f"}[kind], value)
+
+
+def _array(kind, values):
+    return struct.pack("<IQ", kind, len(values)) + b"".join(_value(kind, value) for value in values)
+
+
+def _metadata(shape):
+    """Keys of a model of the llama family; its vocabulary has the 256 bytes and then words that mean nothing."""
+    words = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    kinds = [2, 3, 3] + [6] * 256  # unknown, control, byte
+    words += [f"word{number}" for number in range(len(words), shape.vocab)]
+    words, kinds = words[:shape.vocab], (kinds + [1] * shape.vocab)[:shape.vocab]
+    numbers = {"context_length": 2048, "embedding_length": shape.hidden, "block_count": shape.layers, "feed_forward_length": shape.ffn,
+               "attention.head_count": shape.heads, "attention.head_count_kv": shape.kv_heads,
+               "rope.dimension_count": shape.hidden // shape.heads, "vocab_size": shape.vocab}
+    entries = [("general.architecture", STRING, _string("llama")), ("general.name", STRING, _string("synthetic")),
+               ("general.file_type", UINT32, _value(UINT32, F16))]
+    entries += [(f"llama.{key}", UINT32, _value(UINT32, number)) for key, number in numbers.items()]
+    entries += [("llama.attention.layer_norm_rms_epsilon", FLOAT32, _value(FLOAT32, 1e-5)),
+                ("llama.rope.freq_base", FLOAT32, _value(FLOAT32, 10000.0)),
+                ("tokenizer.ggml.model", STRING, _string("llama")),
+                ("tokenizer.ggml.tokens", ARRAY, _array(STRING, words)),
+                ("tokenizer.ggml.scores", ARRAY, _array(FLOAT32, [-float(place) for place in range(shape.vocab)])),
+                ("tokenizer.ggml.token_type", ARRAY, _array(INT32, kinds))]
+    entries += [(f"tokenizer.ggml.{name}_token_id", UINT32, _value(UINT32, place)) for place, name in enumerate(("unknown", "bos", "eos"))]
+    return entries
+
+
+def _padding(size):
+    return -size % ALIGNMENT
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(seed):
+    draw = random.Random(seed)
+    return struct.pack(f"<{POOL}e", *(draw.gauss(0, SPREAD) for _ in range(POOL)))
+
+
+def write_model(path, shape, seed=0):
+    """Gaussian weights: POOL of them, drawn from the seed; tensors are pieces of this pool from random places."""
+    draw, pool = random.Random(seed), _pool(seed)
+    entries, tensors, infos, offset = _metadata(shape), list(shape.tensors()), b"", 0
+    for name, cols, rows in tensors:
+        dims = (cols,) if rows is None else (cols, rows)
+        infos += _string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, F32 if rows is None else F16, offset)
+        size = 4 * cols if rows is None else 2 * cols * rows
+        offset += size + _padding(size)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
+    header += b"".join(_string(key) + struct.pack("<I", kind) + data for key, kind, data in entries) + infos
+    with path.open("wb") as file:
+        file.write(header + bytes(_padding(len(header))))
+        for _, cols, rows in tensors:
+            if rows is None:
+                data = struct.pack("<f", 1.0) * cols
+                file.write(data + bytes(_padding(len(data))))
+                continue
+            left = size = 2 * cols * rows
+            while left > 0:
+                start = 2 * draw.randrange(POOL // 2)
+                left -= file.write(pool[start:start + min(left, POOL)])
+            file.write(bytes(_padding(size)))
+
+
+class _Reader:
+    def __init__(self, file):
+        self.file = file
+
+    def number(self, code):
+        return struct.unpack(f"<{code}", self.file.read(struct.calcsize(f"<{code}")))[0]
+
+    def text(self):
+        return self.file.read(self.number("Q")).decode()
+
+    def skip(self, kind):
+        """Skips a value; returns it if it is an unsigned 32-bit number."""
+        if kind == UINT32:
+            return self.number("I")
+        if kind == STRING:
+            self.file.seek(self.number("Q"), 1)
+        elif kind == ARRAY:
+            element, count = self.number("I"), self.number("Q")
+            if element in SCALAR_BYTES:
+                self.file.seek(count * SCALAR_BYTES[element], 1)
+            else:
+                for _ in range(count):
+                    self.skip(element)
+        else:
+            self.file.seek(SCALAR_BYTES[kind], 1)
+        return None
+
+
+def bytes_per_token(path):
+    """Bytes of all matrices and vectors of a model, without an embedding table that is not the output head as well. Sizes follow from
+    the places of the tensors, so that types only the peer knows count as well."""
+    with path.open("rb") as file:
+        read = _Reader(file)
+        if file.read(4) != b"GGUF":
+            raise ValueError(f"{path}: expected a GGUF file")
+        read.number("I")
+        tensor_count, entry_count = read.number("Q"), read.number("Q")
+        alignment = ALIGNMENT
+        for _ in range(entry_count):
+            key, value = read.text(), read.skip(read.number("I"))
+            alignment = value if key == "general.alignment" else alignment
+        places = {}
+        for _ in range(tensor_count):
+            name = read.text()
+            file.seek(8 * read.number("I") + 4, 1)
+            places[name] = read.number("Q")
+        start = file.tell() + -file.tell() % alignment
+    ends = sorted(places.values())[1:] + [path.stat().st_size - start]
+    sizes = {name: end - place for (name, place), end in zip(sorted(places.items(), key=lambda item: item[1]), ends)}
+    if "output.weight" in sizes:
+        del sizes["token_embd.weight"]
+    return sum(sizes.values())

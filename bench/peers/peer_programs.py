@@ -1,0 +1,167 @@
+"""Builds llama.cpp and ik_llama.cpp from the source archives of their Python packages, for CPUs only, and runs their tools."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+OPTIONS = ("-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DGGML_NATIVE=ON", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF")
+WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+TARGETS = ("llama-bench", "llama-quantize")
+
+
+class PeerError(Exception):
+    """A peer does not build, or its program fails."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a peer comes from. `options` are those of cmake beside OPTIONS."""
+
+    name: str
+    package: str
+    version: str
+    folder: str  # of the sources, within the archive
+    options: tuple
+    has_amx: bool = False
+
+    @property
+    def requirement(self):
+        return f"{self.package}=={self.version}"
+
+
+# ik_llama.cpp: attention kernels for 16-bit and 8-bit caches only, in place of every pair of types, which takes an hour to compile.
+SOURCES = (
+    Source("llama.cpp", "llama-cpp-python", "0.3.36", "vendor/llama.cpp",
+           ("-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_TOOLS=ON", "-DLLAMA_BUILD_APP=OFF", "-DLLAMA_OPENSSL=OFF"), has_amx=True),
+    Source("ik_llama.cpp", "ik-llama-cpp-python", "0.1.5", "vendor/ik_llama.cpp",
+           ("-DLLAMA_BUILD_EXAMPLES=ON", "-DGGML_IQK_FA_ALL_QUANTS=OFF")),
+)
+
+
+@dataclass
+class Peer:
+    """A built peer."""
+
+    source: Source
+    bench: Path
+    quantizer: Path
+    options: list = field(default_factory=list)  # of cmake
+
+    @property
+    def name(self):
+        return self.source.name
+
+
+def cpu_flags(path=Path("/proc/cpuinfo")):
+    for line in path.read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def avoids_amx(flags):
+    """llama.cpp's AMX back end crashes on quantized files in virtual machines."""
+    return "amx_int8" in flags and "hypervisor" in flags
+
+
+def _run(command, log):
+    with log.open("a") as file:
+        file.write(f"$ {' '.join(map(str, command))}\n")
+        file.flush()
+        status = subprocess.run(list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    if status != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise PeerError(f"{Path(command[0]).name} ended with status {status}; the end of {log}:\n{tail}")
+
+
+def _sources(source, work, log):
+    """The folder of the sources; downloads and unpacks the archive if it is not there."""
+    stem = f"{source.package.replace('-', '_')}-{source.version}"
+    folder = work / "sources" / stem
+    if not folder.exists():
+        archives, unpacked = work / "archives", work / "sources/partial"
+        if not (archives / f"{stem}.tar.gz").exists():
+            _run([sys.executable, "-m", "pip", "download", "--no-binary", source.package, "--no-deps", "--dest", archives,
+                  "--disable-pip-version-check", source.requirement], log)
+        shutil.rmtree(unpacked, ignore_errors=True)
+        unpacked.mkdir(parents=True)
+        _run(["tar", "-xzf", archives / f"{stem}.tar.gz", "-C", unpacked], log)
+        (unpacked / stem).rename(folder)
+        unpacked.rmdir()
+    return folder / source.folder
+
+
+def _add_build_info(sources, requirement):
+    """ik_llama.cpp's archive lacks the script that makes this file: it is written here."""
+    template, target = sources / "common/build-info.cpp.in", sources / "common/build-info.cpp"
+    if (sources / "common/CMakeLists.txt").read_text().find("build-info-gen-cpp.cmake") < 0:
+        return
+    if not (sources / "common/cmake/build-info-gen-cpp.cmake").exists() and not target.exists():
+        text = template.read_text().replace("@BUILD_NUMBER@", "0").replace("@BUILD_COMMIT@", requirement)
+        target.write_text(text.replace("@BUILD_COMPILER@", "").replace("@BUILD_TARGET@", ""))
+
+
+def build_options(source, without_amx):
+    """Options of cmake."""
+    amx = [f"-DCMAKE_C_FLAGS={WITHOUT_AMX}", f"-DCMAKE_CXX_FLAGS={WITHOUT_AMX}"] if source.has_amx and without_amx else []
+    return [*OPTIONS, *source.options, *amx]
+
+
+def wanted(source, options):
+    """What a finished build says of itself."""
+    return [source.requirement, *options]
+
+
+def build(source, work, jobs, without_amx):
+    """A Peer. @raises PeerError if there is no archive, or it does not build."""
+    options = build_options(source, without_amx)
+    folder, log = work / f"build-{source.name}", work / f"build-{source.name}.log"
+    stamp = folder / "finished.json"
+    peer = Peer(source, folder / "bin/llama-bench", folder / "bin/llama-quantize", options)
+    if stamp.exists() and json.loads(stamp.read_text()) == wanted(source, options) and peer.bench.exists() and peer.quantizer.exists():
+        return peer
+    work.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    print(f"{source.name}: building {source.requirement} in {folder}, which takes long (log: {log})", file=sys.stderr, flush=True)
+    sources = _sources(source, work, log)
+    _add_build_info(sources, source.requirement)
+    _run(["cmake", "-S", sources, "-B", folder, *options], log)
+    _run(["cmake", "--build", folder, "--target", *TARGETS, "--parallel", jobs], log)
+    stamp.write_text(json.dumps(wanted(source, options)))
+    return peer
+
+
+def quantize(peer, model, file_type, folder, threads):
+    """`model` in one of the peer's own types, made by its own program; kept. @raises PeerError"""
+    target = folder / f"{model.stem}-{peer.name}-{file_type}.gguf"
+    if target.exists() and target.stat().st_mtime >= model.stat().st_mtime:
+        return target
+    partial, log = target.with_suffix(".partial"), folder / "quantize.log"
+    print(f"{peer.name}: quantizing {model.name} to {file_type}", file=sys.stderr, flush=True)
+    log.unlink(missing_ok=True)
+    _run([peer.quantizer, "--allow-requantize", model, partial, file_type, threads], log)
+    partial.rename(target)
+    return target
+
+
+def parse_bench(text):
+    """JSON of llama-bench -> (tokens per second of the prompt, of generation); None where there was no such test."""
+    try:
+        tests = json.loads(text)
+        speeds = {bool(test["n_gen"]): float(test["avg_ts"]) for test in tests}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PeerError(f"llama-bench wrote something else than its JSON: {error}") from error
+    return speeds.get(False), speeds.get(True)
+
+
+def bench(peer, model, threads, lengths, flags):
+    """One run: tokens per second of a prompt and of generating. @raises PeerError"""
+    prompt, generated = lengths
+    command = [peer.bench, "-m", model, "-p", prompt, "-n", generated, "-t", threads, "-r", 1, "-o", "json", *flags]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise PeerError(f"llama-bench ended with status {result.returncode}: {result.stderr.strip()[-300:]}")
+    return parse_bench(result.stdout)

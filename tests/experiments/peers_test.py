@@ -1,0 +1,223 @@
+"""The comparison of speeds without its peers: files, parsing, ratios, tables.   python3 peers_test.py PROGRAM"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from types import SimpleNamespace
+
+from experiments_test import ROOT, table_rows
+
+sys.path.insert(0, str(ROOT / "bench/peers"))
+sys.dont_write_bytecode = True
+PROGRAM = None
+
+import gguf_file  # noqa: E402
+import peer_programs  # noqa: E402
+
+
+def load_speed():
+    import importlib.machinery
+    import importlib.util
+    loader = importlib.machinery.SourceFileLoader("speed", str(ROOT / "bench/peers/speed"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.modules["speed"] = module  # dataclasses look their module up
+    loader.exec_module(module)
+    return module
+
+
+speed = load_speed()
+
+
+class Files(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.work = Path(folder.name)
+
+    def test_a_written_model_is_one_that_twofold_opens(self):
+        for tied in (False, True):
+            shape = gguf_file.Shape(hidden=40, layers=2, heads=4, kv_heads=2, ffn=88, vocab=300, tied=tied)
+            path = self.work / f"tied-{tied}.gguf"
+            gguf_file.write_model(path, shape)
+            result = subprocess.run([PROGRAM, "inspect", path, "--json"], capture_output=True, text=True, check=True)
+            found = json.loads(result.stdout)
+            weights = sum(cols * rows for _, cols, rows in shape.tensors() if rows)
+            self.assertEqual(sum(matrix["rows"] * matrix["cols"] for matrix in found["matrices"]), weights)
+
+    def test_bytes_per_token_leave_out_a_table_that_is_not_the_head(self):
+        for tied in (False, True):
+            shape = gguf_file.Shape(hidden=32, layers=3, heads=4, kv_heads=2, ffn=96, vocab=300, tied=tied)
+            path = self.work / "model.gguf"
+            gguf_file.write_model(path, shape)
+            read = [(cols, rows) for name, cols, rows in shape.tensors() if tied or name != "token_embd.weight"]
+            self.assertEqual(gguf_file.bytes_per_token(path), sum(2 * cols * rows if rows else 4 * cols for cols, rows in read))
+
+    def test_the_named_shape_has_as_many_weights_as_its_name(self):
+        for name, weights in (("1.1b", 1.1e9), ("7b", 6.7e9), ("135m", 135e6)):
+            count = sum(cols * (rows or 1) for _, cols, rows in gguf_file.SHAPES[name].tensors())
+            self.assertAlmostEqual(count / weights, 1, delta=0.01, msg=name)
+
+    def test_something_else_than_gguf_is_refused_by_name(self):
+        path = self.work / "model.gguf"
+        path.write_bytes(b"PK" * 20)
+        with self.assertRaisesRegex(ValueError, "model.gguf"):
+            gguf_file.bytes_per_token(path)
+
+
+def finished(engine, name, bits, prompt=(), generate=(), tier="", isa=None, threads=1):
+    one = speed.Contestant(engine, name, bits, tier=tier)
+    rounds = max(len(prompt), len(generate))
+    at = lambda values, place: values[place] if place < len(values) else None
+    one.figures[threads] = [{"prompt": at(prompt, i), "generate": at(generate, i), "bytes_per_token": 2e6, "isa": isa} for i in range(rounds)]
+    return one
+
+
+def program(path, body):
+    path.write_text(f"#!{sys.executable}\nimport sys\n{body}\n")
+    path.chmod(0o755)
+
+
+class Ratios(unittest.TestCase):
+    def test_llama_bench_gives_both_speeds(self):
+        tests = [{"n_prompt": 512, "n_gen": 0, "avg_ts": 54.25, "stddev_ts": 0}, {"n_prompt": 0, "n_gen": 64, "avg_ts": 26.5}]
+        self.assertEqual(peer_programs.parse_bench(json.dumps(tests)), (54.25, 26.5))
+        self.assertEqual(peer_programs.parse_bench(json.dumps(tests[1:])), (None, 26.5))
+        for text in ("", "usage: llama-bench", '[{"n_gen": 64}]', "[1]"):
+            with self.assertRaises(peer_programs.PeerError):
+                peer_programs.parse_bench(text)
+
+    def test_twofold_bench_gives_both_speeds(self):
+        row = {"format": "r16-b3", "bytes_per_token": 5, "isa": "avx2"}
+        rows = [{**row, "prompt": 512, "generated": 0, "tokens_per_second": 90.0}, {**row, "prompt": 0, "generated": 64, "tokens_per_second": 30.0}]
+        expected = {"prompt": 90.0, "generate": 30.0, "bytes_per_token": 5, "isa": "avx2", "format": "r16-b3"}
+        self.assertEqual(speed.figures_of(rows), expected)
+        self.assertEqual(speed.figures_of({"rows": rows}), expected)
+
+    def test_a_ratio_is_the_median_of_the_rounds_own(self):
+        a = finished("twofold", "a", 4, generate=(40, 20, 90))  # the machine was slow in the second round, for both
+        b = finished("llama.cpp", "b", 4, generate=(20, 10, 60))
+        self.assertEqual(speed.ratio(a, b, "generate", 1), 2)
+        self.assertIsNone(speed.ratio(a, b, "prompt", 1))
+        self.assertIsNone(speed.ratio(a, b, "generate", 2))
+
+    def test_rivals_have_as_many_bits_when_generating_and_any_for_prompts(self):
+        four = finished("llama.cpp", "Q4_0", 4, prompt=(50,), generate=(27,))
+        two = finished("llama.cpp", "Q2_K", 2, prompt=(29,), generate=(25,))
+        ternary = finished("llama.cpp", "TQ2_0", 2, prompt=(90,), generate=(37,))
+        other = finished("ik_llama.cpp", "Q2_K -rtr 1", 2, prompt=(68,), generate=(31,))
+        everyone = [four, two, ternary, other]
+        self.assertIs(speed.rival(everyone, "llama.cpp", "generate", 2, 1), two)
+        self.assertIs(speed.rival(everyone, "llama.cpp", "prompt", 2, 1), four)
+        self.assertIs(speed.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
+        self.assertIsNone(speed.rival(everyone, "ik_llama.cpp", "generate", 3, 1))
+        other.problem = "crashed"
+        self.assertIsNone(speed.rival(everyone, "ik_llama.cpp", "generate", 2, 1))
+
+    def test_limits_count_over_ik_and_over_llama_where_it_is_missing(self):
+        ours = finished("twofold", "r16-u2-g64", 2, generate=(50, 50, 50))
+        ik = finished("ik_llama.cpp", "IQ2_K -rtr 1", 2, generate=(30, 25, 20))
+        llama = finished("llama.cpp", "Q2_K", 2, generate=(25, 25, 25))
+        verdict, = speed.verdicts_of([ours, ik, llama], speed.LIMITS)
+        self.assertEqual((verdict.judged, verdict.limit, verdict.rivals["ik_llama.cpp"][1], verdict.met), ("ik_llama.cpp", 1.8, 2, True))
+        verdict, = speed.verdicts_of([ours, llama], speed.LIMITS)
+        self.assertEqual((verdict.judged, verdict.limit, verdict.rivals["llama.cpp"][1], verdict.met), ("llama.cpp", 2.15, 2, False))
+        self.assertIn("MISSED", verdict.line())
+        self.assertTrue(speed.verdicts_of([ours, llama], {})[0].met)  # without limits nothing is missed
+
+    def test_prompts_of_the_tier_below_amx_are_held_against_the_peers(self):
+        best = finished("twofold", "r16-b3", 3, prompt=(400,), generate=(40,), isa="amx")
+        below = finished("twofold", "r16-b3", 3, prompt=(100,), generate=(39,), tier="avx512-vnni", isa="avx512-vnni")
+        ik = finished("ik_llama.cpp", "IQ3_K", 3, prompt=(80,), generate=(20,))
+        by_what = {one.what: one for one in speed.verdicts_of([best, below, ik], speed.LIMITS)}
+        self.assertIs(by_what["prompt"].ours, below)
+        self.assertIs(by_what["generate"].ours, best)
+        own, = speed.own_verdicts([best, below, ik])
+        self.assertEqual((own.rivals["twofold"], own.limit, own.met), ((below, 4), 3.0, True))
+
+    def test_planes_are_held_against_integers(self):
+        planes, integers = (finished("twofold", name, 3, generate=values) for name, values in (("r16-b3", (30,)), ("r16-u3", (40,))))
+        own, = speed.own_verdicts([planes, integers])
+        self.assertEqual((own.rivals["twofold"][1], own.met), (0.75, False))
+
+
+class Turns(unittest.TestCase):
+    def test_contestants_run_by_turns_and_a_failing_one_is_left_out(self):
+        ran = []
+
+        def contestant(engine, name, bits, fails=False):
+            def run(threads):
+                ran.append((threads, name))
+                if fails:
+                    raise peer_programs.PeerError("Illegal instruction")
+                return {"prompt": 1.0, "generate": 1.0, "bytes_per_token": 1}
+            return speed.Contestant(engine, name, bits, run)
+        everyone = [contestant("twofold", "t2", 2), contestant("twofold", "t4", 4), contestant("twofold", "u4", 4),
+                    contestant("ik_llama.cpp", "i4", 4), contestant("llama.cpp", "l4", 4), contestant("llama.cpp", "x4", 4, fails=True)]
+        said = []
+        speed.measure(everyone, [1, 2], 2, said.append)
+        turn = ["t4", "l4", "i4", "u4", "t2"]
+        self.assertEqual(ran, [(1, name) for name in ["t4", "l4", "i4", "u4", "x4", "t2"] + turn] + [(2, name) for name in 2 * turn])
+        self.assertIn("llama.cpp x4 is left out: Illegal instruction", said)
+        self.assertEqual({count: len(rounds) for count, rounds in everyone[0].figures.items()}, {1: 2, 2: 2})
+
+    def test_the_report_shows_both_figures_where_we_win_and_where_we_lose(self):
+        args = SimpleNamespace(model="1.1b", rounds=1, threads=[1], bits=[], only=[])
+        everyone = [finished("twofold", "r16-u4-g128", 4, prompt=(50,), generate=(45,), isa="avx2"),
+                    finished("ik_llama.cpp", "Q4_0 -rtr 1", 4, prompt=(100,), generate=(30,)),
+                    speed.Contestant("llama.cpp", "Q4_0", 4, problem="crashed")]
+        verdicts = speed.verdicts_of(everyone, speed.LIMITS)
+        text = speed.report(args, everyone, verdicts, [], ["llama.cpp does not build"])
+        rows = [row for row in table_rows(text) if row[0] in ("generate", "prompt")]
+        self.assertEqual(rows, [["generate", "1", "r16-u4-g128", "45.0", "ik_llama.cpp Q4_0 -rtr 1", "30.0", "1.50", "1.05", "met"],
+                                ["prompt", "1", "r16-u4-g128", "50.0", "ik_llama.cpp Q4_0 -rtr 1", "100.0", "0.50", "1.1", "**missed**"]])
+        self.assertIn("1 of 2 limits met; slower than a peer's best in 1 cases.", text)
+        self.assertIn("- llama.cpp Q4_0 did not run: crashed", text)
+        self.assertIn("2.0", text)  # megabytes per token
+
+    def test_a_whole_run_with_stand_ins_keeps_what_is_built_and_quantized(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        work = Path(folder.name).resolve()
+        model, results, twofold = work / "model.gguf", work / "results.md", work / "twofold"
+        gguf_file.write_model(model, gguf_file.Shape(hidden=32, layers=1, heads=4, kv_heads=2, ffn=64, vocab=300))
+        row = {"format": "r16-b2", "bytes_per_token": 3000000, "isa": "avx2"}
+        rows = [{**row, "prompt": 512, "generated": 0, "tokens_per_second": 90}, {**row, "prompt": 0, "generated": 64, "tokens_per_second": 60}]
+        program(twofold, f"""import os
+if sys.argv[1] == "bench": print('{json.dumps(rows)}')
+elif "bcq" in sys.argv: os.mkdir(sys.argv[sys.argv.index("-o") + 1])
+else: sys.exit("no such method")""")
+        for source in peer_programs.SOURCES:
+            built = work / f"build-{source.name}"
+            (built / "bin").mkdir(parents=True)
+            speeds = [{"n_gen": 0, "avg_ts": 100}, {"n_gen": 64, "avg_ts": 50 if source.name == "llama.cpp" else 40}]
+            program(built / "bin/llama-bench", f"print('{json.dumps(speeds)}')")
+            program(built / "bin/llama-quantize", """import shutil
+if "IQ2_K" in sys.argv: sys.exit("needs an importance matrix")
+shutil.copy(sys.argv[2], sys.argv[3])
+print(sys.argv[4])""")
+            (built / "finished.json").write_text(json.dumps(peer_programs.wanted(source, peer_programs.build_options(source, True))))
+        command = [sys.executable, ROOT / "bench/peers/speed", "--model", "smollm2", "--smollm2", model, "--bits", 2, "--threads", 1, "--rounds", 2,
+                   "--twofold", twofold, "--work", work, "--results", results, "--no-tiers", "--without-amx"]
+        for _ in range(2):
+            result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+            self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn("quantizing model.gguf to Q2_K", result.stderr)  # the second run found it
+        self.assertIn("ik_llama.cpp does not make IQ2_K", result.stderr)
+        text = results.read_text()
+        self.assertIn("- twofold rtn --group 64, 2 bits did not run: exit status 1: no such method", text)
+        self.assertEqual(text.count("<!-- peers-smollm2 -->"), 1)
+        self.assertIn("| generate | 1 | bcq --storage planes, 2 bits | 60.0 | ik_llama.cpp Q2_K | 40.0 | 1.50 |", text)
+        self.assertIn("| prompt | 1 | bcq --storage planes, 2 bits | 90.0 | llama.cpp Q2_K | 100.0 | 0.90 |  | slower |", text)
+
+    def test_amx_is_left_out_in_virtual_machines_that_have_it(self):
+        self.assertTrue(peer_programs.avoids_amx({"amx_int8", "hypervisor"}))
+        self.assertFalse(peer_programs.avoids_amx({"amx_int8"}))
+        self.assertFalse(peer_programs.avoids_amx({"avx2", "hypervisor"}))
+
+
+if __name__ == "__main__":
+    PROGRAM = sys.argv.pop(1)
+    unittest.main()
