@@ -111,25 +111,25 @@ void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const
                      .m = y.rows,
                      .y = y.data,
                      .y_stride = y.stride};
-  if (best->scratch_bytes == nullptr) {
-    ctx.pool.run_static(view_.blocks, [&](int64_t begin, int64_t end, int) {
-      MatmulArgs part = args;
-      part.block_begin = begin;
-      part.block_end = end;
-      best->run(part);
-    });
-    return;
-  }
-  const auto bytes = static_cast<size_t>(best->scratch_bytes(view_, y.rows));
+  const size_t bytes =
+      best->scratch_bytes == nullptr ? 0 : static_cast<size_t>(best->scratch_bytes(view_, y.rows));
   x.scratch_.resize(static_cast<size_t>(ctx.pool.size()));
-  ctx.pool.run(ceil_div(view_.blocks, kBlocksPerItem), [&](int64_t item, int worker) {
+  const auto blocks = [&](int64_t begin, int64_t end, int worker) {
     AlignedBuffer<uint8_t>& scratch = x.scratch_[static_cast<size_t>(worker)];
     scratch.ensure(bytes);
     MatmulArgs part = args;
-    part.block_begin = item * kBlocksPerItem;
-    part.block_end = std::min(part.block_begin + kBlocksPerItem, view_.blocks);
+    part.block_begin = begin;
+    part.block_end = end;
     part.scratch = scratch.data();
     best->run(part);
+  };
+  if (bytes == 0 || best->contiguous) {
+    ctx.pool.run_static(view_.blocks, blocks);
+    return;
+  }
+  ctx.pool.run(ceil_div(view_.blocks, kBlocksPerItem), [&](int64_t item, int worker) {
+    const int64_t begin = item * kBlocksPerItem;
+    blocks(begin, std::min(begin + kBlocksPerItem, view_.blocks), worker);
   });
 }
 

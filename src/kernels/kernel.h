@@ -98,6 +98,8 @@ struct Kernel {
   bool (*accepts)(const WeightKind& kind) = nullptr;
   int64_t (*scratch_bytes)(const PackedView& weights, int64_t m) = nullptr;  // null: none
   void (*run)(const MatmulArgs& args) = nullptr;
+  /// With scratch: one range of blocks for each thread, as without, not parts of it by turns.
+  bool contiguous = false;
 };
 
 }  // namespace twofold

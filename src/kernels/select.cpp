@@ -12,6 +12,7 @@ std::vector<const Kernel*> all_kernels() {
 #if defined(TWOFOLD_X86_KERNELS)
     &kGemvAffineAvx512Vnni,
     &kGemvTableAvx512Vnni,
+    &kGemvPlanesAvx512Vnni,
     &kGemmAvx512Vnni,
 #endif
   };

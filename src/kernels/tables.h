@@ -22,6 +22,7 @@ struct RowRounding {
 extern const KernelList kKernelsScalar;
 extern const KernelList kGemvAffineAvx512Vnni;
 extern const KernelList kGemvTableAvx512Vnni;
+extern const KernelList kGemvPlanesAvx512Vnni;
 extern const KernelList kGemmAvx512Vnni;
 
 extern const RowRounding kRowRoundingScalar;

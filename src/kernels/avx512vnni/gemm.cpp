@@ -19,33 +19,38 @@ int64_t padded_columns(const PackedView& w) {
 int64_t scratch_bytes(const PackedView& w, int64_t /*m*/) { return 2 * 16 * padded_columns(w); }
 
 /// The sums of one group for kBlocks x 16 rows and kM rows of activations.
-/// @param slab of the first column of the group; slabs of blocks are `stride` bytes apart.
-template <int kBlocks, int kM>
+/// @param slab of the first column of the group; slabs of blocks are `stride` bytes apart, or those
+/// of the low and the high bytes of one block of wide values.
+template <int kBlocks, int kM, bool kWide>
 [[gnu::always_inline]] inline void multiply_group(const PackedView& w, const Int8Rows& x,
                                                   const uint8_t* slab, int64_t stride,
                                                   int64_t first, int64_t last,
                                                   __m512 (&sums)[kBlocks][kM]) {
+  static_assert(!kWide || kBlocks == 1);
+  constexpr int kSlabs = kWide ? 2 : kBlocks;
   const int32_t bias = -static_cast<int32_t>(w.bias);
   for (int64_t s = first; s < last; ++s) {
-    __m512i acc[kBlocks][kM];
+    __m512i acc[kSlabs][kM];
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) {
+      const __m512i start = _mm512_set1_epi32(bias * x.sums[i * x.segments + s]);
 #pragma GCC unroll 2
-      for (int b = 0; b < kBlocks; ++b)
-        acc[b][i] = _mm512_set1_epi32(bias * x.sums[i * x.segments + s]);
+      for (int b = 0; b < kSlabs; ++b) {
+        acc[b][i] = kWide && b == 1 ? _mm512_setzero_si512() : start;
+      }
     }
     const int64_t begin = s * x.segment;
     const int64_t end = begin + x.segment < w.cols ? begin + x.segment : w.cols;
     const int8_t* values = x.values + begin;
     for (int64_t c = begin; c < end; c += 4) {
-      __m512i u[kBlocks];
+      __m512i u[kSlabs];
 #pragma GCC unroll 2
-      for (int b = 0; b < kBlocks; ++b) u[b] = load_line(slab + b * stride);
+      for (int b = 0; b < kSlabs; ++b) u[b] = load_line(slab + b * stride);
 #pragma GCC unroll 8
       for (int i = 0; i < kM; ++i) {
         const __m512i four = four_columns(values + i * x.stride);
 #pragma GCC unroll 2
-        for (int b = 0; b < kBlocks; ++b) acc[b][i] = _mm512_dpbusd_epi32(acc[b][i], u[b], four);
+        for (int b = 0; b < kSlabs; ++b) acc[b][i] = _mm512_dpbusd_epi32(acc[b][i], u[b], four);
       }
       slab += 64;
       values += 4;
@@ -53,6 +58,9 @@ template <int kBlocks, int kM>
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) {
       const __m512 scale = _mm512_set1_ps(x.scales[i * x.segments + s]);
+      if constexpr (kWide) {
+        acc[0][i] = _mm512_add_epi32(acc[0][i], _mm512_slli_epi32(acc[1][i], 8));
+      }
 #pragma GCC unroll 2
       for (int b = 0; b < kBlocks; ++b) {
         sums[b][i] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(acc[b][i]), sums[b][i]);
@@ -62,7 +70,7 @@ template <int kBlocks, int kM>
 }
 
 /// All columns for kBlocks blocks from `block` on and kM rows of activations.
-template <int kBlocks, int kM>
+template <int kBlocks, int kM, bool kWide>
 void multiply_tile(const MatmulArgs& args, const Int8Rows& x, int64_t block, float* y) {
   const PackedView& w = *args.weights;
   const int64_t stride = 16 * padded_columns(w);
@@ -81,8 +89,8 @@ void multiply_tile(const MatmulArgs& args, const Int8Rows& x, int64_t block, flo
       for (int i = 0; i < kM; ++i) sums[b][i] = _mm512_setzero_ps();
     }
     const int64_t last = (g + 1) * per_group < x.segments ? (g + 1) * per_group : x.segments;
-    multiply_group<kBlocks, kM>(w, x, args.scratch + g * w.group * 16, stride, g * per_group, last,
-                                sums);
+    multiply_group<kBlocks, kM, kWide>(w, x, args.scratch + g * w.group * 16, stride, g * per_group,
+                                       last, sums);
 #pragma GCC unroll 2
     for (int b = 0; b < kBlocks; ++b) {
       const Scales scales = load_scales(w, w.blob + (block + b) * w.block_bytes, g);
@@ -104,7 +112,7 @@ void multiply_tile(const MatmulArgs& args, const Int8Rows& x, int64_t block, flo
   }
 }
 
-template <int kBlocks>
+template <int kBlocks, bool kWide = false>
 void multiply_slab(const MatmulArgs& args, int64_t block) {
   const int64_t groups = args.weights->groups;
   for (int64_t i = 0; i < args.m; i += kTokens) {
@@ -116,28 +124,28 @@ void multiply_slab(const MatmulArgs& args, int64_t block) {
     float* y = args.y + i * args.y_stride;
     switch (args.m - i) {
       case 1:
-        multiply_tile<kBlocks, 1>(args, x, block, y);
+        multiply_tile<kBlocks, 1, kWide>(args, x, block, y);
         break;
       case 2:
-        multiply_tile<kBlocks, 2>(args, x, block, y);
+        multiply_tile<kBlocks, 2, kWide>(args, x, block, y);
         break;
       case 3:
-        multiply_tile<kBlocks, 3>(args, x, block, y);
+        multiply_tile<kBlocks, 3, kWide>(args, x, block, y);
         break;
       case 4:
-        multiply_tile<kBlocks, 4>(args, x, block, y);
+        multiply_tile<kBlocks, 4, kWide>(args, x, block, y);
         break;
       case 5:
-        multiply_tile<kBlocks, 5>(args, x, block, y);
+        multiply_tile<kBlocks, 5, kWide>(args, x, block, y);
         break;
       case 6:
-        multiply_tile<kBlocks, 6>(args, x, block, y);
+        multiply_tile<kBlocks, 6, kWide>(args, x, block, y);
         break;
       case 7:
-        multiply_tile<kBlocks, 7>(args, x, block, y);
+        multiply_tile<kBlocks, 7, kWide>(args, x, block, y);
         break;
       default:
-        multiply_tile<kBlocks, 8>(args, x, block, y);
+        multiply_tile<kBlocks, 8, kWide>(args, x, block, y);
     }
   }
 }
@@ -155,6 +163,21 @@ void gemm(const MatmulArgs& args) {
       multiply_slab<1>(args, block);
     }
   }
+}
+
+template <class Values>
+void gemm_wide(const MatmulArgs& args) {
+  const PackedView& w = *args.weights;
+  const int64_t stride = 16 * padded_columns(w);
+  for (int64_t block = args.block_begin; block < args.block_end; ++block) {
+    unpack_block<Values>(w, block, args.scratch, args.scratch + stride);
+    multiply_slab<1, true>(args, block);
+  }
+}
+
+template <int kBits>
+bool accepts_planes(const WeightKind& kind) {
+  return kind.planes && kind.bits == kBits;
 }
 
 template <WeightValues kValues, int kBits>
@@ -193,6 +216,23 @@ constexpr Kernel by_row(const char* name) {
           gemm<RowTableValues<kBits>>};
 }
 
+template <int kBits>
+constexpr Kernel wide(const char* name) {
+  return {name,
+          twofold::Isa::kAvx512Vnni,
+          5,
+          kAnyNumber,
+          accepts<WeightValues::kWideTable, kBits>,
+          scratch_bytes,
+          gemm_wide<WideTableValues<kBits>>};
+}
+
+template <int kBits>
+constexpr Kernel planes(const char* name) {
+  return {name,          twofold::Isa::kAvx512Vnni, 5, kAnyNumber, accepts_planes<kBits>,
+          scratch_bytes, gemm<PlaneValues<kBits>>};
+}
+
 constexpr Kernel kKernels[] = {
     affine<2>("gemm-affine2-avx512vnni"),   affine<3>("gemm-affine3-avx512vnni"),
     affine<4>("gemm-affine4-avx512vnni"),   affine<5>("gemm-affine5-avx512vnni"),
@@ -203,7 +243,12 @@ constexpr Kernel kKernels[] = {
     shared<7>("gemm-table7-avx512vnni"),    shared<8>("gemm-table8-avx512vnni"),
     by_row<2>("gemm-rowtable2-avx512vnni"), by_row<3>("gemm-rowtable3-avx512vnni"),
     by_row<4>("gemm-rowtable4-avx512vnni"), by_row<5>("gemm-rowtable5-avx512vnni"),
-    by_row<6>("gemm-rowtable6-avx512vnni"),
+    by_row<6>("gemm-rowtable6-avx512vnni"), wide<2>("gemm-wide2-avx512vnni"),
+    wide<3>("gemm-wide3-avx512vnni"),       wide<4>("gemm-wide4-avx512vnni"),
+    wide<5>("gemm-wide5-avx512vnni"),       wide<6>("gemm-wide6-avx512vnni"),
+    wide<7>("gemm-wide7-avx512vnni"),       wide<8>("gemm-wide8-avx512vnni"),
+    planes<1>("gemm-planes1-avx512vnni"),   planes<2>("gemm-planes2-avx512vnni"),
+    planes<3>("gemm-planes3-avx512vnni"),   planes<4>("gemm-planes4-avx512vnni"),
 };
 
 }  // namespace

@@ -16,6 +16,7 @@ TWOFOLD_INLINE __m512i four_columns(const int8_t* x) {
   return _mm512_set1_epi32(bits);
 }
 
+/// `odd` holds every second product, or those of the high bytes of wide values.
 template <class Values, int kM>
 void gemv(const MatmulArgs& args) {
   const PackedView& w = *args.weights;
@@ -48,11 +49,19 @@ void gemv(const MatmulArgs& args) {
         for (int64_t c = begin; c < end; c += Values::kColumns) {
 #pragma GCC unroll 8
           for (int j = 0; j < Values::kColumns / 4; ++j) {
-            const __m512i u = values.value(step, j);
+            __m512i u, high;
+            if constexpr (Values::kWide) {
+              values.value(step, j, u, high);
+            } else {
+              u = values.value(step, j);
+            }
 #pragma GCC unroll 4
             for (int i = 0; i < kM; ++i) {
               const __m512i four = four_columns(x.values + i * x.stride + c + 4 * j);
-              if (j % 2 == 0) {
+              if constexpr (Values::kWide) {
+                even[i] = _mm512_dpbusd_epi32(even[i], u, four);
+                odd[i] = _mm512_dpbusd_epi32(odd[i], high, four);
+              } else if (j % 2 == 0) {
                 even[i] = _mm512_dpbusd_epi32(even[i], u, four);
               } else {
                 odd[i] = _mm512_dpbusd_epi32(odd[i], u, four);
@@ -63,6 +72,7 @@ void gemv(const MatmulArgs& args) {
         }
 #pragma GCC unroll 4
         for (int i = 0; i < kM; ++i) {
+          if constexpr (Values::kWide) odd[i] = _mm512_slli_epi32(odd[i], 8);
           const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(even[i], odd[i]));
           sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(x.scales[i * x.segments + s]), sum, sums[i]);
         }

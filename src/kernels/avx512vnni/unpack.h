@@ -6,13 +6,15 @@
 // kInt8Padding.
 #pragma once
 
+#include "kernels/avx512vnni/planes.h"
 #include "kernels/avx512vnni/weights.h"
 
 namespace {
 
 /// Unpacks block `block` to `slab`, [padded columns / 4][64].
+/// @param high where the high bytes of wide values go; `slab` gets the low ones.
 template <class Values>
-void unpack_block(const PackedView& w, int64_t block, uint8_t* slab) {
+void unpack_block(const PackedView& w, int64_t block, uint8_t* slab, uint8_t* high = nullptr) {
   Values values;
   values.load_matrix(w);
   const uint8_t* bytes = w.blob + block * w.block_bytes;
@@ -21,11 +23,18 @@ void unpack_block(const PackedView& w, int64_t block, uint8_t* slab) {
     const int64_t begin = g * w.group;
     const int64_t cols = begin + w.group < w.cols ? w.group : w.cols - begin;
     const uint8_t* step = bytes + g * w.group_bytes;
-    uint8_t* to = slab + begin * 16;
+    int64_t to = begin * 16;
     for (int64_t c = 0; c < cols; c += Values::kColumns) {
 #pragma GCC unroll 8
       for (int j = 0; j < Values::kColumns / 4; ++j) {
-        _mm512_store_si512(to + 64 * j, values.value(step, j));
+        if constexpr (Values::kWide) {
+          __m512i low_bytes, high_bytes;
+          values.value(step, j, low_bytes, high_bytes);
+          _mm512_store_si512(slab + to + 64 * j, low_bytes);
+          _mm512_store_si512(high + to + 64 * j, high_bytes);
+        } else {
+          _mm512_store_si512(slab + to + 64 * j, values.value(step, j));
+        }
       }
       step += Values::kLines * 64;
       to += Values::kColumns * 16;

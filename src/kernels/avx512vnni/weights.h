@@ -61,6 +61,7 @@ TWOFOLD_INLINE __m512i field(const uint8_t* lines, int j) {
 template <int kBits>
 struct Codes {
   static constexpr int kColumns = StepOf<kBits>::kColumns, kLines = StepOf<kBits>::kLines;
+  static constexpr bool kWide = false;  // two vectors for a value of 16 bits
 
   TWOFOLD_INLINE __m512i at(const uint8_t* step, int j) {
     if constexpr (kBits == 8) {
@@ -102,30 +103,71 @@ TWOFOLD_INLINE __m512i load_repeated(const uint8_t* from, int bytes) {
   return _mm512_load_si512(table);
 }
 
+/// 2^kBits bytes, repeated if they are less than a vector.
+template <int kBits>
+struct ByteTable {
+  static constexpr int kVectors = kBits <= 6 ? 1 : 1 << (kBits - 6);
+  __m512i vectors[kVectors];
+
+  void load(const uint8_t* from) {
+    if constexpr (kBits <= 6) {
+      vectors[0] = load_repeated(from, 1 << kBits);
+    } else {
+      for (int i = 0; i < kVectors; ++i) vectors[i] = load_line(from + 64 * i);
+    }
+  }
+  /// All bytes with the top bit turned over: signed levels plus 128.
+  void make_unsigned() {
+    for (__m512i& vector : vectors) vector = unsigned_levels(vector);
+  }
+  [[gnu::always_inline]] inline __m512i at(__m512i code) const {
+    if constexpr (kBits <= 6) return _mm512_permutexvar_epi8(code, vectors[0]);
+    if constexpr (kBits == 7) return _mm512_permutex2var_epi8(vectors[0], code, vectors[1]);
+    if constexpr (kBits == 8) {
+      const __m512i low = _mm512_permutex2var_epi8(vectors[0], code, vectors[1]);
+      const __m512i high = _mm512_permutex2var_epi8(vectors[2], code, vectors[3]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high);
+    }
+  }
+};
+
 /// One table of int8 levels for the matrix, 2 to 8 bits, plus 128.
 template <int kBits>
 struct TableValues : Codes<kBits> {
-  static constexpr int kVectors = kBits <= 6 ? 1 : 1 << (kBits - 6);
-  __m512i table[kVectors];
+  ByteTable<kBits> table;
 
   void load_matrix(const PackedView& w) {
-    if constexpr (kBits <= 6) {
-      table[0] = unsigned_levels(load_repeated(w.shared_table, 1 << kBits));
-    } else {
-      for (int i = 0; i < kVectors; ++i)
-        table[i] = unsigned_levels(load_line(w.shared_table + 64 * i));
-    }
+    table.load(w.shared_table);
+    table.make_unsigned();
   }
   void load_group(const PackedView&, const uint8_t*, int64_t) {}
   [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
-    const __m512i code = Codes<kBits>::at(step, j);
-    if constexpr (kBits <= 6) return _mm512_permutexvar_epi8(code, table[0]);
-    if constexpr (kBits == 7) return _mm512_permutex2var_epi8(table[0], code, table[1]);
-    if constexpr (kBits == 8) {
-      const __m512i low = _mm512_permutex2var_epi8(table[0], code, table[1]);
-      const __m512i high = _mm512_permutex2var_epi8(table[2], code, table[3]);
-      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high);
+    return table.at(Codes<kBits>::at(step, j));
+  }
+};
+
+/// One table of int16 levels for the matrix, 2 to 8 bits, plus 32768: low bytes and high bytes.
+template <int kBits>
+struct WideTableValues : Codes<kBits> {
+  static constexpr bool kWide = true;
+  ByteTable<kBits> low_bytes, high_bytes;
+
+  void load_matrix(const PackedView& w) {
+    alignas(64) uint8_t low[1 << kBits], high[1 << kBits];
+    for (int i = 0; i < 1 << kBits; ++i) {
+      low[i] = w.shared_table[2 * i];
+      high[i] = w.shared_table[2 * i + 1];
     }
+    low_bytes.load(low);
+    high_bytes.load(high);
+    high_bytes.make_unsigned();
+  }
+  void load_group(const PackedView&, const uint8_t*, int64_t) {}
+  [[gnu::always_inline]] inline void value(const uint8_t* step, int j, __m512i& low,
+                                           __m512i& high) const {
+    const __m512i code = Codes<kBits>::at(step, j);
+    low = low_bytes.at(code);
+    high = high_bytes.at(code);
   }
 };
 
