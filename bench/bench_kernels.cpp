@@ -1,22 +1,29 @@
 // Speed of the integer kernels, each instruction set beside the one below it: GB/s of packed bytes
-// for one and four rows of activations (weights larger than the caches), and operations per second
-// for 512 rows. Usage: bench_kernels [threads] [format ...]. Rounds of all kernels alternate.
-// Exit status 1 if a kernel that would be chosen is slower than one of a lower instruction set.
+// for one and four rows of activations, and its share of what the same threads read by summing
+// floats (weights from memory, by turns from copies of the matrix that no cache holds together);
+// operations per second for 16 and 512 rows. Usage: bench_kernels [threads] [format ...]. Rounds of
+// all kernels alternate. Exit status 1 if a kernel that would be chosen is slower than one of a
+// lower instruction set.
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <numeric>
 
+#include "base/aligned_buffer.h"
+#include "base/checked_math.h"
 #include "kernels/int8_activations.h"
 #include "kernels/packed_view.h"
 #include "kernels/select.h"
 #include "measure.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 namespace {
 
 constexpr int kRounds = 5;
+constexpr int64_t kMemoryBytes = int64_t{384} << 20;  // of weights, so that none are in a cache
 constexpr double kTolerance = 0.9;  // of the speed of the level below: noise of a shared machine
 
 /// A matrix of `format` with any codes and ordinary parameters.
@@ -53,27 +60,30 @@ PackedMatrix any_matrix(const Format& format, int64_t rows, int64_t cols) {
 }
 
 void run(const Kernel& kernel, const PackedView& view, Int8Activations& x, std::vector<float>& y,
-         ThreadPool& pool) {
+         ThreadPool& pool, std::vector<AlignedBuffer<uint8_t>>& scratch) {
   const MatmulArgs args = {.weights = &view,
                            .x = x.cut(view.group),
                            .m = x.rows(),
                            .y = y.data(),
                            .y_stride = view.rows};
-  const auto part = [&](int64_t begin, int64_t end, uint8_t* scratch) {
+  const auto part = [&](int64_t begin, int64_t end, uint8_t* own) {
     MatmulArgs mine = args;
     mine.block_begin = begin;
     mine.block_end = end;
-    mine.scratch = scratch;
+    mine.scratch = own;
     kernel.run(mine);
   };
-  if (kernel.scratch_bytes == nullptr) {
-    pool.run_static(view.blocks,
-                    [&](int64_t begin, int64_t end, int) { part(begin, end, nullptr); });
+  const size_t bytes = kernel.scratch_bytes == nullptr
+                           ? 0
+                           : static_cast<size_t>(kernel.scratch_bytes(view, x.rows()));
+  scratch.resize(static_cast<size_t>(pool.size()));
+  for (auto& buffer : scratch) buffer.ensure(bytes);
+  if (bytes == 0 || kernel.contiguous) {
+    pool.run_static(view.blocks, [&](int64_t begin, int64_t end, int worker) {
+      part(begin, end, scratch[static_cast<size_t>(worker)].data());
+    });
     return;
   }
-  const auto bytes = static_cast<size_t>(kernel.scratch_bytes(view, x.rows()));
-  std::vector<AlignedBuffer<uint8_t>> scratch(static_cast<size_t>(pool.size()));
-  for (auto& buffer : scratch) buffer.ensure(bytes);
   pool.run((view.blocks + 1) / 2, [&](int64_t item, int worker) {
     part(item * 2, std::min(item * 2 + 2, view.blocks),
          scratch[static_cast<size_t>(worker)].data());
@@ -82,45 +92,118 @@ void run(const Kernel& kernel, const PackedView& view, Int8Activations& x, std::
 
 struct Case {
   int64_t m, rows, cols;
+  bool from_memory;
 };
-constexpr Case kCases[] = {{1, 8192, 8192}, {4, 8192, 8192}, {16, 4096, 2048}, {512, 2048, 2048}};
+constexpr Case kCases[] = {{1, 8192, 2048, true},
+                           {4, 8192, 2048, true},
+                           {16, 4096, 2048, false},
+                           {512, 2048, 2048, false}};
 
-/// @return false if a better instruction set is slower.
-bool bench_format(const std::string& name, ThreadPool& pool) {
-  const Format format = parse_format(name);
-  bool fine = true;
-  for (const Case& shape : kCases) {
-    const PackedMatrix packed = any_matrix(format, shape.rows, shape.cols);
-    const PackedView view = packed_view(packed);
-    std::vector<float> x(static_cast<size_t>(shape.m * shape.cols));
-    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f - 0.5f;
-    std::vector<float> y(static_cast<size_t>(shape.m * shape.rows));
-    Int8Activations rounded({x.data(), shape.m, shape.cols}, kActivationBlock, select_isa(), pool);
-    std::vector<const Kernel*> kernels;
-    for (const Isa isa : all_isas()) {
-      if (!cpu_has(isa) || isa == Isa::kScalar) continue;
-      const Kernel* kernel = best_kernel(kernels_of(format), shape.m, isa);
-      if (kernel->isa == isa) kernels.push_back(kernel);
-    }
-    std::map<const Kernel*, std::vector<double>> times;
-    for (int round = 0; round < kRounds; ++round) {
-      for (const Kernel* kernel : kernels) {
-        times[kernel].push_back(seconds([&] { run(*kernel, view, rounded, y, pool); }));
+/// Bytes per second that all threads read, each a range of its own.
+double read_bandwidth(const AlignedBuffer<uint8_t>& bytes, ThreadPool& pool) {
+  constexpr int64_t kChunk = int64_t{1} << 16;
+  const Ops& op = ops(select_isa());
+  const int64_t chunks = static_cast<int64_t>(bytes.size()) / kChunk;
+  std::vector<float> sums(static_cast<size_t>(chunks));
+  const double time = seconds([&] {
+    pool.run_static(chunks, [&](int64_t begin, int64_t end, int) {
+      for (int64_t c = begin; c < end; ++c) {
+        const auto* x = reinterpret_cast<const float*>(bytes.data() + c * kChunk);
+        sums[static_cast<size_t>(c)] = op.dot(x, x, kChunk / 4);
       }
-    }
-    double below = 0;
-    for (const Kernel* kernel : kernels) {
-      const double time = *std::min_element(times[kernel].begin(), times[kernel].end());
-      const double bytes = static_cast<double>(packed.bytes.view.bytes.size());
-      const double ops = 2.0 * static_cast<double>(shape.m * shape.rows * shape.cols);
-      const bool slower = below > 0 && time * kTolerance > below;
-      fmt::print("{:12} {:4} rows  {:28} {:7.1f} GB/s {:8.1f} Gop/s{}\n", name, shape.m,
-                 kernel->name, bytes / time * 1e-9, ops / time * 1e-9,
-                 slower ? "  slower than the level below" : "");
-      if (slower) fine = false;
-      below = time;
+    });
+  });
+  if (std::accumulate(sums.begin(), sums.end(), 0.0f) == 1.0f) return 0;  // uses them
+  return static_cast<double>(chunks * kChunk) / time;
+}
+
+/// One matrix, in as many copies as a case needs.
+class Weights {
+ public:
+  Weights(const Format& format, const Case& shape)
+      : packed_(any_matrix(format, shape.rows, shape.cols)), view_(packed_view(packed_)) {
+    bytes_ = static_cast<int64_t>(packed_.bytes.view.bytes.size());
+    copies_ = shape.from_memory ? kMemoryBytes / bytes_ + 1 : 1;
+    copy_bytes_ = round_up(bytes_, 4096);
+    data_.ensure(static_cast<size_t>(copies_ * copy_bytes_));
+    for (int64_t i = 0; i < copies_; ++i) {
+      std::memcpy(data_.data() + i * copy_bytes_, packed_.bytes.view.bytes.data(),
+                  static_cast<size_t>(bytes_));
     }
   }
+  int64_t bytes() const { return bytes_; }
+  int64_t copies() const { return copies_; }
+  const AlignedBuffer<uint8_t>& data() const { return data_; }
+  PackedView view(int64_t copy) const {
+    PackedView view = view_;
+    view.blob = data_.data() + copy * copy_bytes_;
+    return view;
+  }
+
+ private:
+  PackedMatrix packed_;
+  PackedView view_;
+  int64_t bytes_ = 0, copies_ = 0, copy_bytes_ = 0;
+  AlignedBuffer<uint8_t> data_;
+};
+
+/// The kernels that would be chosen for m rows, of each instruction set.
+std::vector<const Kernel*> kernels_to_time(const Format& format, int64_t m) {
+  std::vector<const Kernel*> kernels;
+  for (const Isa isa : all_isas()) {
+    if (!cpu_has(isa) || isa == Isa::kScalar) continue;
+    const Kernel* kernel = best_kernel(kernels_of(format), m, isa);
+    if (kernel->isa == isa) kernels.push_back(kernel);
+  }
+  return kernels;
+}
+
+/// @return false if a better instruction set is slower.
+bool bench_case(const std::string& name, const Case& shape, ThreadPool& pool) {
+  const Format format = parse_format(name);
+  const Weights weights(format, shape);
+  std::vector<float> x(static_cast<size_t>(shape.m * shape.cols));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f - 0.5f;
+  std::vector<float> y(static_cast<size_t>(shape.m * shape.rows));
+  Int8Activations rounded({x.data(), shape.m, shape.cols}, kActivationBlock, select_isa(), pool);
+  const std::vector<const Kernel*> kernels = kernels_to_time(format, shape.m);
+  std::map<const Kernel*, std::vector<double>> times;
+  std::vector<AlignedBuffer<uint8_t>> scratch;
+  double bandwidth = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    if (shape.from_memory) bandwidth = std::max(bandwidth, read_bandwidth(weights.data(), pool));
+    for (const Kernel* kernel : kernels) {
+      times[kernel].push_back(seconds([&] {
+        for (int64_t i = 0; i < weights.copies(); ++i) {
+          run(*kernel, weights.view(i), rounded, y, pool, scratch);
+        }
+      }));
+    }
+  }
+  bool fine = true;
+  double below = 0;
+  for (const Kernel* kernel : kernels) {
+    const double time = *std::min_element(times[kernel].begin(), times[kernel].end()) /
+                        static_cast<double>(weights.copies());
+    const double speed = static_cast<double>(weights.bytes()) / time;
+    const double ops = 2.0 * static_cast<double>(shape.m * shape.rows * shape.cols);
+    const bool slower = below > 0 && time * kTolerance > below;
+    const std::string share =
+        shape.from_memory
+            ? fmt::format("{:4.0f} % of {:.1f}", 100 * speed / bandwidth, bandwidth * 1e-9)
+            : "";
+    fmt::print("{:12} {:4} rows  {:28} {:8.1f} us {:6.1f} GB/s {:14} {:8.1f} Gop/s{}\n", name,
+               shape.m, kernel->name, time * 1e6, speed * 1e-9, share, ops / time * 1e-9,
+               slower ? "  slower than the level below" : "");
+    if (slower) fine = false;
+    below = time;
+  }
+  return fine;
+}
+
+bool bench_format(const std::string& name, ThreadPool& pool) {
+  bool fine = true;
+  for (const Case& shape : kCases) fine = bench_case(name, shape, pool) && fine;
   return fine;
 }
 
