@@ -60,6 +60,13 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   set_kernels();
   stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
   if (!slot.transform.is_null()) bind_stored_transform(files, slot);
+  if (slot.activation_block != 0) {
+    activation_block_ = slot.activation_block;
+    if (!is_activation_block(activation_block_)) {
+      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", files.path.string(), slot.name),
+           "activation_block: expected 32, 64 or 128, found {}", activation_block_);
+    }
+  }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
 
@@ -107,7 +114,7 @@ void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const
     return;
   }
   MatmulArgs args = {.weights = &view_,
-                     .x = x.rounded(*this, kActivationBlock, ctx).cut(view_.group),
+                     .x = x.rounded(*this, activation_block_, ctx).cut(view_.group),
                      .m = y.rows,
                      .y = y.data,
                      .y_stride = y.stride};

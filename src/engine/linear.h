@@ -86,6 +86,7 @@ class Linear {
   std::optional<PackedMatrix> packed_;
   PackedView view_;                     // of packed_, if kernels_ has any
   std::vector<const Kernel*> kernels_;  // that can multiply packed_
+  int64_t activation_block_ = kActivationBlock;
   TransformSpec spec_;
   std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
   std::vector<float> bias_;                             // [rows] or empty

@@ -24,7 +24,7 @@ Int8Activations::Int8Activations(Matrix<const float> x, int64_t block, Isa isa, 
       values_(static_cast<size_t>(rows_ * stride_)),
       scales_(static_cast<size_t>(rows_ * blocks_)),
       sums_(static_cast<size_t>(rows_ * sums_per_row_)) {
-  TWOFOLD_ASSERT(block == 32 || block == 64 || block == 128);
+  TWOFOLD_ASSERT(is_activation_block(block));
   const RoundRowFn round = select_row_rounding(isa);
   const auto rows = [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {

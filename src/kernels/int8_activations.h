@@ -16,6 +16,10 @@ namespace twofold {
 /// Columns of a block unless a matrix asks for less.
 constexpr int64_t kActivationBlock = 128;
 
+constexpr bool is_activation_block(int64_t columns) {
+  return columns == 32 || columns == 64 || columns == kActivationBlock;
+}
+
 /// Whether groups of `group` columns and blocks of activations can be cut into common segments.
 constexpr bool fits_activation_blocks(int64_t group) {
   return group % kActivationBlock == 0 ||

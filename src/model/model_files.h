@@ -31,6 +31,7 @@ struct Slot {
   std::string format;          // packed format if twofold wrote it, else empty (view applies)
   nlohmann::json transform;    // of a packed matrix; null if none
   const StoredTensor* input_scale = nullptr;  // vector of that transform, F16 [in]; null if none
+  int64_t activation_block = 0;               // columns per scale of int8 activations; 0: default
 };
 
 enum class Container { kHuggingFace, kGguf, kLlama2c };

@@ -1,5 +1,9 @@
 #include "pipeline/calibration_run.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "calib/moment_sum.h"
 
@@ -12,7 +16,23 @@ std::vector<int64_t> lengths_of(const CalibrationSamples& samples) {
   return lengths;
 }
 
-CollectedMoment collected(const std::string& input, MomentSum sum) {
+/// Moment and sample of one input while sequences come in.
+struct Sum {
+  MomentSum moment;
+  std::vector<float> sample;
+};
+
+/// Appends `count` evenly spaced rows of x, but those that are not finite.
+void take_rows(Matrix<const float> x, int64_t count, std::vector<float>& sample) {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto row = x.row((2 * i + 1) * x.rows / (2 * count));
+    if (!std::ranges::all_of(row, [](float v) { return std::isfinite(v); })) continue;
+    sample.insert(sample.end(), row.begin(), row.end());
+  }
+}
+
+CollectedMoment collected(const std::string& input, Sum collected) {
+  MomentSum& sum = collected.moment;
   const int64_t seen = sum.tokens() + sum.dropped();
   if (static_cast<double>(sum.dropped()) > kMaxDroppedShare * static_cast<double>(seen)) {
     fail(ErrorCode::kUnsupported, input,
@@ -20,7 +40,8 @@ CollectedMoment collected(const std::string& input, MomentSum sum) {
          seen);
   }
   const int64_t dropped = sum.dropped();
-  return {.moment = std::move(sum).mean(), .dropped = dropped};
+  return {
+      .moment = std::move(sum).mean(), .dropped = dropped, .sample = std::move(collected.sample)};
 }
 
 }  // namespace
@@ -44,13 +65,16 @@ void CalibrationRun::embed(Progress& progress, const Context& ctx) {
 std::map<std::string, CollectedMoment> CalibrationRun::observe(
     const BlockRunner& block, const std::vector<std::pair<std::string, int64_t>>& inputs,
     Progress& progress, const Context& ctx) {
-  std::map<std::string, MomentSum, std::less<>> sums;
-  for (const auto& [name, cols] : inputs) sums.emplace(name, cols);
+  std::map<std::string, Sum, std::less<>> sums;
+  for (const auto& [name, cols] : inputs) sums.emplace(name, Sum{MomentSum(cols), {}});
+  const int64_t rows = ceil_div(kSampledRows, states_.samples());
   for (int64_t i = 0; i < states_.samples(); ++i) {
     block.observe(states_.open(i), inputs.back().first, ctx,
                   [&](std::string_view input, Matrix<const float> x) {
                     const auto sum = sums.find(input);
-                    if (sum != sums.end()) sum->second.add_sequence(x, ctx);
+                    if (sum == sums.end()) return;
+                    sum->second.moment.add_sequence(x, ctx);
+                    take_rows(x, std::min(rows, x.rows), sum->second.sample);
                   });
     progress.step();
   }

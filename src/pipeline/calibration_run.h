@@ -20,11 +20,15 @@ namespace twofold {
 /// What calibration found at one layer input.
 struct CollectedMoment {
   SecondMoment moment;
-  int64_t dropped = 0;  // tokens with a number that is not finite
+  int64_t dropped = 0;        // tokens with a number that is not finite
+  std::vector<float> sample;  // [sampled rows, cols] of the inputs, finite, evenly spaced
 };
 
 /// Largest share of an input's tokens that may be dropped.
 inline constexpr double kMaxDroppedShare = 0.01;
+
+/// Rows of a calibration input that are kept, about: as many from each sequence.
+inline constexpr int64_t kSampledRows = 64;
 
 class CalibrationRun {
  public:

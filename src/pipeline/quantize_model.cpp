@@ -6,6 +6,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/peak_memory.h"
+#include "kernels/int8_activations.h"
+#include "pipeline/activation_block.h"
 #include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
 #include "pipeline/memory_plan.h"
@@ -322,8 +324,27 @@ class Quantizer {
         prepared.emplace_back(&choice, prepare_input(choice, problem, ctx_));
         shared = prepared.end() - 1;
       }
-      quantize(linear, views[i], moment, shared->second.get(), start, replacements);
+      quantize(linear, views[i], collected, shared->second.get(), start, replacements);
       weights[i] = {};
+    }
+    share_activation_block(input);
+  }
+
+  /// Matrices that read one input multiply the same rounded activations: the smallest block serves
+  /// all of them.
+  void share_activation_block(const PlannedInput& input) {
+    int64_t smallest = kActivationBlock;
+    for (const PlannedTensor& linear : input.linears) {
+      smallest =
+          std::min(smallest, state_.stored[linear.slot.name].value("activation_block", smallest));
+    }
+    for (const PlannedTensor& linear : input.linears) {
+      OrderedJson& stored = state_.stored[linear.slot.name];
+      if (smallest == kActivationBlock) {
+        stored.erase("activation_block");
+      } else {
+        stored["activation_block"] = smallest;
+      }
     }
   }
 
@@ -342,12 +363,12 @@ class Quantizer {
   }
 
   /// @param input null: prepared for this matrix alone.
-  void quantize(const PlannedTensor& tensor, Matrix<const float> weight, const SecondMoment* moment,
-                const PreparedInput* input, Clock::time_point start,
-                std::vector<Replacement>* replacements) {
+  void quantize(const PlannedTensor& tensor, Matrix<const float> weight,
+                const CollectedMoment* collected, const PreparedInput* input,
+                Clock::time_point start, std::vector<Replacement>* replacements) {
     const Slot& slot = tensor.slot;
     const Problem problem{.weight = weight,
-                          .moment = moment,
+                          .moment = collected != nullptr ? &collected->moment : nullptr,
                           .seed = options_.seed,
                           .input_name = slot.input,
                           .matrix_name = slot.name};
@@ -365,6 +386,13 @@ class Quantizer {
     state_.stored[slot.name] = {{"format", packed.format.name},
                                 {"shape", slot.shape},
                                 {"transform", transform_to_json(transform, tensor.input_scale)}};
+    if (collected != nullptr) {
+      const std::vector<float>& sample = collected->sample;
+      const int64_t cols = slot.shape[1];
+      state_.stored[slot.name]["activation_block"] = choose_activation_block(
+          packed, transform, {sample.data(), std::ssize(sample) / cols, cols}, solution.proxy_loss,
+          ctx_);
+    }
     MatrixReport row = row_of(tensor, start);
     row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size());
     if (first_use) row.bytes += find_transform(transform.name).stored_bytes(transform);
