@@ -10,6 +10,12 @@ std::vector<const Kernel*> all_kernels() {
   static constexpr std::array kLists = {
     &kKernelsScalar,
 #if defined(TWOFOLD_X86_KERNELS)
+    &kGemvAffineAvx2,
+    &kGemvTableAvx2,
+    &kGemmAvx2,
+    &kGemvAffineAvx512,
+    &kGemvTableAvx512,
+    &kGemmAvx512,
     &kGemvAffineAvx512Vnni,
     &kGemvTableAvx512Vnni,
     &kGemvPlanesAvx512Vnni,
@@ -47,6 +53,7 @@ const Kernel* select_kernel(const Format& format, int64_t m, Isa limit) {
 RoundRowFn select_row_rounding(Isa limit) {
 #if defined(TWOFOLD_X86_KERNELS)
   if (limit >= Isa::kAvx512) return kRowRoundingAvx512.round;
+  if (limit >= Isa::kAvx2) return kRowRoundingAvx2.round;
 #endif
   return kRowRoundingScalar.round;
 }

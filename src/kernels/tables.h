@@ -20,12 +20,19 @@ struct RowRounding {
 };
 
 extern const KernelList kKernelsScalar;
+extern const KernelList kGemvAffineAvx2;
+extern const KernelList kGemvTableAvx2;
+extern const KernelList kGemmAvx2;
+extern const KernelList kGemvAffineAvx512;
+extern const KernelList kGemvTableAvx512;
+extern const KernelList kGemmAvx512;
 extern const KernelList kGemvAffineAvx512Vnni;
 extern const KernelList kGemvTableAvx512Vnni;
 extern const KernelList kGemvPlanesAvx512Vnni;
 extern const KernelList kGemmAvx512Vnni;
 
 extern const RowRounding kRowRoundingScalar;
+extern const RowRounding kRowRoundingAvx2;
 extern const RowRounding kRowRoundingAvx512;
 
 }  // namespace twofold

@@ -204,6 +204,24 @@ TEST(SelectKernel, KeepsToItsLimits) {
   }
 }
 
+// Every level that has kernels of its own uses them, for one row and for many.
+TEST(SelectKernel, GivesEachX86LevelItsOwnKernel) {
+#if !defined(__x86_64__)
+  GTEST_SKIP() << "other machines have the portable kernel only";
+#endif
+  for (const char* name :
+       {"r16-u2-g128", "r16-u3-g128", "r16-u4", "r16-s8-g128", "r16-t4", "r16-rt2", "r16-rt3"}) {
+    const Format format = parse_format(name);
+    for (const Isa limit : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+      for (const int64_t m : {1, 4, 5, 512}) {
+        const Kernel* kernel = select_kernel(format, m, limit);
+        ASSERT_NE(kernel, nullptr) << name;
+        EXPECT_EQ(kernel->isa, limit) << name << ", " << m << " rows: " << kernel->name;
+      }
+    }
+  }
+}
+
 class RowRounding : public ::testing::TestWithParam<Isa> {};
 INSTANTIATE_TEST_SUITE_P(Isas, RowRounding,
                          ::testing::ValuesIn(all_isas().begin(), all_isas().end()));

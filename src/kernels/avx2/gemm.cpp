@@ -1,0 +1,7 @@
+// Products with many rows of activations.
+#include "kernels/avx2/vec.h"
+#include "kernels/pairs/gemm_body.h"
+
+namespace twofold {
+constinit const KernelList kGemmAvx2 = {kKernels, sizeof(kKernels) / sizeof(Kernel)};
+}  // namespace twofold

@@ -1,0 +1,7 @@
+// Products of codes into tables with a few rows of activations.
+#include "kernels/avx512/vec.h"
+#include "kernels/pairs/gemv_table_body.h"
+
+namespace twofold {
+constinit const KernelList kGemvTableAvx512 = {kKernels, sizeof(kKernels) / sizeof(Kernel)};
+}  // namespace twofold
