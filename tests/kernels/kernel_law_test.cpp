@@ -182,6 +182,40 @@ TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   }
 }
 
+// Kernels may add products of close levels in 16 bits: levels that span just what fits and one
+// more, at both ends of int8, with activations that make the sums as large as they get.
+TEST(KernelLimits, TablesOfEverySpanDoNotSaturate) {
+  ThreadPool pool(1, false);
+  constexpr int64_t kRows = 20, kCols = 96, kTokens = 13;
+  for (const char* name : {"r16-t2", "r16-t3", "r16-t4", "r16-t5", "r16-t6", "r16-t7", "r16-t8"}) {
+    const Format format = parse_format(name);
+    for (const int span : {0, 15, 16, 17, 32, 33, 64, 65, 128, 129, 130, 255}) {
+      for (const int lowest : {-128, 127 - span}) {
+        QuantizedMatrix q = testing::random_quantized(format.scheme, kRows, kCols, name);
+        q.levels.assign(q.levels.size(), static_cast<float>(lowest + span));
+        q.levels.front() = static_cast<float>(lowest);
+        for (size_t i = 0; i < q.codes.size() / 2; ++i) {
+          q.codes[i] = static_cast<uint16_t>((1u << q.scheme.bits) - 1);
+        }
+        const PackedMatrix packed = pack(q);
+        const PackedView view = packed_view(packed);
+        const int64_t whole[] = {0, view.blocks};
+        for (const float sign : {1.0f, -1.0f}) {
+          const std::vector<float> x(static_cast<size_t>(kTokens * kCols), 127 * sign);
+          Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, Isa::kScalar, pool);
+          const std::vector<float> expected =
+              product(view, *all_kernels().front(), rounded, kRows, whole);
+          for (const Kernel* kernel : kernels_of(format)) {
+            if (!cpu_has(kernel->isa)) continue;
+            ASSERT_EQ(product(view, *kernel, rounded, kRows, whole), expected)
+                << kernel->name << ", levels " << lowest << " to " << lowest + span;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(WeightKind, IsNothingForWhatHasNoIntegers) {
   for (const char* name : {"f32", "bf16", "r16-t4f", "r16-rt7", "r16-u4-g48", "r16-u4-g192"}) {
     EXPECT_FALSE(weight_kind(parse_format(name))) << name;

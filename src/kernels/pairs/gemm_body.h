@@ -29,9 +29,9 @@ int64_t scratch_bytes(const PackedView& w, int64_t /*m*/) {
 }
 
 template <class Values>
-void unpack(const PackedView& w, const uint8_t* block, int part, uint8_t* slab) {
-  Values values;
-  values.load_matrix(w);
+void unpack(const PackedView& w, const Values& matrix, const uint8_t* block, int part,
+            uint8_t* slab) {
+  Values values = matrix;
   for (int64_t g = 0; g < w.groups; ++g) {
     values.load_group(w, block, g, part);
     const int64_t begin = g * w.group;
@@ -94,11 +94,12 @@ template <int kM>
 
 /// Group g of `part` of `block`: total += a S + b X, for kM rows of activations. A function of its
 /// own, so that what lives across groups takes no registers from the sums.
-/// @param kSums as in multiply_narrow, or 0: wide values.
+/// @param kSums as in multiply_narrow, or 0: wide values
+/// @param offset what all weights are larger than the bytes of the slab
 template <int kSums, int kM>
-[[gnu::noinline]] void add_group(const PackedView& w, const Int8Rows& x, const WideRows& wide,
-                                 const uint8_t* slab, int64_t block, int part, int64_t g,
-                                 Floats (&total)[kM]) {
+[[gnu::noinline]] void add_group(const PackedView& w, int32_t offset, const Int8Rows& x,
+                                 const WideRows& wide, const uint8_t* slab, int64_t block, int part,
+                                 int64_t g, Floats (&total)[kM]) {
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
   Floats sums[kM];
 #pragma GCC unroll 12
@@ -111,8 +112,7 @@ template <int kSums, int kM>
     Ints acc[kM];
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i) {
-      acc[i] = kSums == 0 ? zero_ints()
-                          : set_32(-static_cast<int32_t>(w.bias) * x.sums[i * x.segments + s]);
+      acc[i] = kSums == 0 ? zero_ints() : set_32(offset * x.sums[i * x.segments + s]);
     }
     if constexpr (kSums == 0) {
       multiply_wide<kM>(from, wide, x.stride, begin, end, acc);
@@ -135,14 +135,14 @@ template <int kSums, int kM>
 
 /// All columns for one vector of rows, `part` of `block`, and kM rows of activations.
 template <int kSums, int kM>
-void multiply_tile(const MatmulArgs& args, const Int8Rows& x, const WideRows& wide,
+void multiply_tile(const MatmulArgs& args, int32_t offset, const Int8Rows& x, const WideRows& wide,
                    const uint8_t* slab, int64_t block, int part, float* y) {
   const PackedView& w = *args.weights;
   Floats total[kM];
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) total[i] = zero_floats();
   for (int64_t g = 0; g < w.groups; ++g) {
-    add_group<kSums, kM>(w, x, wide, slab, block, part, g, total);
+    add_group<kSums, kM>(w, offset, x, wide, slab, block, part, g, total);
   }
   const int64_t row = block * 16 + part * kVectorRows;
 #pragma GCC unroll 12
@@ -151,20 +151,20 @@ void multiply_tile(const MatmulArgs& args, const Int8Rows& x, const WideRows& wi
 
 /// multiply_tile for up to kM rows of activations.
 template <int kSums, int kM>
-void multiply_rows(int64_t rows, const MatmulArgs& args, const Int8Rows& x, const WideRows& wide,
-                   const uint8_t* slab, int64_t block, int part, float* y) {
+void multiply_rows(int64_t rows, const MatmulArgs& args, int32_t offset, const Int8Rows& x,
+                   const WideRows& wide, const uint8_t* slab, int64_t block, int part, float* y) {
   if constexpr (kM > 1) {
     if (rows < kM) {
-      multiply_rows<kSums, kM - 1>(rows, args, x, wide, slab, block, part, y);
+      multiply_rows<kSums, kM - 1>(rows, args, offset, x, wide, slab, block, part, y);
       return;
     }
   }
-  multiply_tile<kSums, kM>(args, x, wide, slab, block, part, y);
+  multiply_tile<kSums, kM>(args, offset, x, wide, slab, block, part, y);
 }
 
 /// Blocks [block, block + blocks), whose slabs are in the scratch memory.
 template <int kSums>
-void multiply_slabs(const MatmulArgs& args, int64_t block, int64_t blocks) {
+void multiply_slabs(const MatmulArgs& args, int32_t offset, int64_t block, int64_t blocks) {
   const PackedView& w = *args.weights;
   Int8Rows x = args.x;
   float* y = args.y;
@@ -177,7 +177,8 @@ void multiply_slabs(const MatmulArgs& args, int64_t block, int64_t blocks) {
     for (int64_t v = 0; v < blocks * kLineVectors; ++v) {
       const uint8_t* slab = args.scratch + v * slab_bytes(w);
       const int part = static_cast<int>(v % kLineVectors);
-      multiply_rows<kSums, kGemmRows>(rows, args, x, wide, slab, block + v / kLineVectors, part, y);
+      multiply_rows<kSums, kGemmRows>(rows, args, offset, x, wide, slab, block + v / kLineVectors,
+                                      part, y);
     }
     x.values += kGemmRows * x.stride;
     x.scales += kGemmRows * x.segments;
@@ -187,20 +188,56 @@ void multiply_slabs(const MatmulArgs& args, int64_t block, int64_t blocks) {
   }
 }
 
-template <class Values>
-void gemm(const MatmulArgs& args) {
+/// @param kSums as in add_group
+/// @param matrix what all blocks share
+template <int kSums, class Values>
+void gemm_with(const MatmulArgs& args, const Values& matrix, int32_t offset) {
   const PackedView& w = *args.weights;
   for (int64_t block = args.block_begin; block < args.block_end; block += kSlabBlocks) {
     const int64_t left = args.block_end - block, blocks = left < kSlabBlocks ? left : kSlabBlocks;
     for (int64_t v = 0; v < blocks * kLineVectors; ++v) {
-      unpack<Values>(w, w.blob + (block + v / kLineVectors) * w.block_bytes,
+      unpack<Values>(w, matrix, w.blob + (block + v / kLineVectors) * w.block_bytes,
                      static_cast<int>(v % kLineVectors), args.scratch + v * slab_bytes(w));
     }
-    if constexpr (Values::kWide) {
-      multiply_slabs<0>(args, block, blocks);
-    } else {
-      multiply_slabs<Values::kSums>(args, block, blocks);
-    }
+    multiply_slabs<kSums>(args, offset, block, blocks);
+  }
+}
+
+template <class Values>
+void gemm(const MatmulArgs& args) {
+  Values matrix;
+  matrix.load_matrix(*args.weights);
+  if constexpr (Values::kWide) {
+    gemm_with<0>(args, matrix, 0);
+  } else {
+    gemm_with<Values::kSums>(args, matrix, -static_cast<int32_t>(args.weights->bias));
+  }
+}
+
+/// With one table: levels that lie close together, as powers of two may, are multiplied as bytes,
+/// less the lowest of them.
+template <class Values>
+void gemm_table(const MatmulArgs& args) {
+  const PackedView& w = *args.weights;
+  int lowest = 127, highest = -128;
+  for (int i = 0; i < 1 << w.kind.bits; ++i) {
+    const int level = static_cast<int8_t>(w.shared_table[i]);
+    lowest = level < lowest ? level : lowest;
+    highest = level > highest ? level : highest;
+  }
+  Values matrix;
+  matrix.load_matrix(w, lowest);
+  switch (sums_in_16_bits(highest - lowest)) {
+    case 8:
+      return gemm_with<8>(args, matrix, lowest);
+    case 4:
+      return gemm_with<4>(args, matrix, lowest);
+    case 2:
+      return gemm_with<2>(args, matrix, lowest);
+    case 1:
+      return gemm_with<1>(args, matrix, lowest);
+    default:
+      return gemm<Values>(args);
   }
 }
 
@@ -209,27 +246,29 @@ bool accepts(const WeightKind& kind) {
   return kind.values == kValues && kind.bits == kBits && !kind.planes;
 }
 
-template <WeightValues kValues, int kBits, template <int> class Values>
-constexpr Kernel kernel(const char* name) {
+using Run = void (*)(const MatmulArgs& args);
+
+template <WeightValues kValues, int kBits>
+constexpr Kernel kernel(const char* name, Run run) {
   return {.name = name,
           .isa = TWOFOLD_KERNEL_ISA,
           .min_m = 5,
           .max_m = INT64_MAX,
           .accepts = accepts<kValues, kBits>,
           .scratch_bytes = scratch_bytes,
-          .run = gemm<Values<kBits>>};
+          .run = run};
 }
 template <int kBits>
 constexpr Kernel affine(const char* name) {
-  return kernel<WeightValues::kAffine, kBits, AffineValues>(name);
+  return kernel<WeightValues::kAffine, kBits>(name, gemm<AffineValues<kBits>>);
 }
 template <int kBits>
 constexpr Kernel shared(const char* name) {
-  return kernel<WeightValues::kTable, kBits, TableValues>(name);
+  return kernel<WeightValues::kTable, kBits>(name, gemm_table<TableValues<kBits>>);
 }
 template <int kBits>
 constexpr Kernel by_row(const char* name) {
-  return kernel<WeightValues::kRowTable, kBits, RowTableValues>(name);
+  return kernel<WeightValues::kRowTable, kBits>(name, gemm<RowTableValues<kBits>>);
 }
 
 constexpr Kernel kKernels[] = {

@@ -56,10 +56,10 @@ struct Codes {
   }
 };
 
-/// Sums of pairs of products with codes of `bits` bits that fit 16 bits, at most 8, a power of two.
-constexpr int sums_in_16_bits(int bits) {
+/// Sums of pairs of products with bytes up to `largest` that fit 16 bits: 8, 4, 2, 1 or 0.
+constexpr int sums_in_16_bits(int largest) {
   int sums = 8;
-  while (sums * 2 * 127 * ((1 << bits) - 1) > INT16_MAX) sums /= 2;
+  while (sums * 2 * 127 * largest > INT16_MAX) sums /= 2;
   return sums;
 }
 
@@ -67,7 +67,7 @@ constexpr int sums_in_16_bits(int bits) {
 template <int kBits>
 struct AffineValues : Codes<kBits> {
   static constexpr bool kWide = false;
-  static constexpr int kSums = sums_in_16_bits(kBits);
+  static constexpr int kSums = sums_in_16_bits((1 << kBits) - 1);
   static_assert(kSums >= 1);
   void load_matrix(const PackedView&) {}
   void load_group(const PackedView&, const uint8_t*, int64_t, int) {}
@@ -114,17 +114,17 @@ struct TableValues : Codes<kBits> {
   static constexpr int kHalf = kParts < 8 ? kParts : 8;  // indexes are signed bytes
   Ints low[kHalf], high[kHalf];
 
-  void load_matrix(const PackedView& w) {
-    if constexpr (kBits < 4) {
-      alignas(16) uint8_t table[16];
-      for (int i = 0; i < 16; ++i) table[i] = w.shared_table[i % (1 << kBits)];
-      low[0] = load_lanes(table, 0);
-    } else {
-      for (int i = 0; i < kHalf; ++i) low[i] = load_lanes(w.shared_table + 16 * i, 0);
-      keep_differences(low);
+  /// @param lowest what is taken from the levels, modulo 256
+  void load_matrix(const PackedView& w, int lowest = 0) {
+    constexpr int kEntries = kBits < 4 ? 16 : 1 << kBits;
+    uint8_t levels[kEntries];
+    for (int i = 0; i < kEntries; ++i) {
+      levels[i] = static_cast<uint8_t>(w.shared_table[i % (1 << kBits)] - lowest);
     }
+    for (int i = 0; i < kHalf; ++i) low[i] = load_lanes(levels + 16 * i, 0);
+    keep_differences(low);
     if constexpr (kBits == 8) {
-      for (int i = 0; i < kHalf; ++i) high[i] = load_lanes(w.shared_table + 128 + 16 * i, 0);
+      for (int i = 0; i < kHalf; ++i) high[i] = load_lanes(levels + 128 + 16 * i, 0);
       keep_differences(high);
     }
   }
