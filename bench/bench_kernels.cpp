@@ -1,9 +1,9 @@
 // Speed of the integer kernels, each instruction set beside the one below it: GB/s of packed bytes
 // for one and four rows of activations, and its share of what the same threads read by summing
-// floats (weights from memory, by turns from copies of the matrix that no cache holds together);
-// operations per second for 16 and 512 rows. Usage: bench_kernels [threads] [format ...]. Rounds of
-// all kernels alternate. Exit status 1 if a kernel that would be chosen is slower than one of a
-// lower instruction set.
+// floats (weights from memory, by turns from copies of the matrix that no cache holds together; and
+// a small matrix from the cache, which shows what the instructions take); operations per second for
+// 16 and 512 rows. Usage: bench_kernels [threads] [format ...]. Rounds of all kernels alternate.
+// Exit status 1 if a kernel that would be chosen is slower than one of a lower instruction set.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -24,6 +24,7 @@ namespace {
 
 constexpr int kRounds = 5;
 constexpr int64_t kMemoryBytes = int64_t{384} << 20;  // of weights, so that none are in a cache
+constexpr int64_t kCachedRuns = 200;                  // of a matrix that a cache holds
 constexpr double kTolerance = 0.9;  // of the speed of the level below: noise of a shared machine
 
 /// A matrix of `format` with any codes and ordinary parameters.
@@ -95,6 +96,7 @@ struct Case {
   bool from_memory;
 };
 constexpr Case kCases[] = {{1, 8192, 2048, true},
+                           {1, 512, 2048, false},
                            {4, 8192, 2048, true},
                            {16, 4096, 2048, false},
                            {512, 2048, 2048, false}};
@@ -124,6 +126,7 @@ class Weights {
       : packed_(any_matrix(format, shape.rows, shape.cols)), view_(packed_view(packed_)) {
     bytes_ = static_cast<int64_t>(packed_.bytes.view.bytes.size());
     copies_ = shape.from_memory ? kMemoryBytes / bytes_ + 1 : 1;
+    runs_ = shape.m == 1 && !shape.from_memory ? kCachedRuns : copies_;
     copy_bytes_ = round_up(bytes_, 4096);
     data_.ensure(static_cast<size_t>(copies_ * copy_bytes_));
     for (int64_t i = 0; i < copies_; ++i) {
@@ -132,18 +135,19 @@ class Weights {
     }
   }
   int64_t bytes() const { return bytes_; }
-  int64_t copies() const { return copies_; }
+  /// Products to time at once, each with the next copy.
+  int64_t runs() const { return runs_; }
   const AlignedBuffer<uint8_t>& data() const { return data_; }
-  PackedView view(int64_t copy) const {
+  PackedView view(int64_t run) const {
     PackedView view = view_;
-    view.blob = data_.data() + copy * copy_bytes_;
+    view.blob = data_.data() + run % copies_ * copy_bytes_;
     return view;
   }
 
  private:
   PackedMatrix packed_;
   PackedView view_;
-  int64_t bytes_ = 0, copies_ = 0, copy_bytes_ = 0;
+  int64_t bytes_ = 0, copies_ = 0, runs_ = 0, copy_bytes_ = 0;
   AlignedBuffer<uint8_t> data_;
 };
 
@@ -174,7 +178,7 @@ bool bench_case(const std::string& name, const Case& shape, ThreadPool& pool) {
     if (shape.from_memory) bandwidth = std::max(bandwidth, read_bandwidth(weights.data(), pool));
     for (const Kernel* kernel : kernels) {
       times[kernel].push_back(seconds([&] {
-        for (int64_t i = 0; i < weights.copies(); ++i) {
+        for (int64_t i = 0; i < weights.runs(); ++i) {
           run(*kernel, weights.view(i), rounded, y, pool, scratch);
         }
       }));
@@ -184,7 +188,7 @@ bool bench_case(const std::string& name, const Case& shape, ThreadPool& pool) {
   double below = 0;
   for (const Kernel* kernel : kernels) {
     const double time = *std::min_element(times[kernel].begin(), times[kernel].end()) /
-                        static_cast<double>(weights.copies());
+                        static_cast<double>(weights.runs());
     const double speed = static_cast<double>(weights.bytes()) / time;
     const double ops = 2.0 * static_cast<double>(shape.m * shape.rows * shape.cols);
     const bool slower = below > 0 && time * kTolerance > below;

@@ -1,5 +1,5 @@
-// Internal to kernels/avx512vnni: the product with one to four rows of activations. One block of 16
-// rows at a time, one contiguous stream of bytes; lines are unpacked once for all rows.
+// Internal to kernels/avx512vnni: the product with one to four rows of activations. Blocks of 16
+// rows are contiguous streams of bytes; lines are unpacked once for all rows.
 #pragma once
 
 #include "kernels/avx512vnni/weights.h"
@@ -16,80 +16,119 @@ TWOFOLD_INLINE __m512i four_columns(const int8_t* x) {
   return _mm512_set1_epi32(bits);
 }
 
-/// `odd` holds every second product, or those of the high bytes of wide values.
+/// The integer sums of one segment for one block and kM rows of activations.
+template <int kM>
+struct Parts {
+  __m512i even[kM];
+  __m512i odd[kM];  // every second product, or those of the high bytes of wide values
+};
+
+/// Adds one step; x [kM, stride] from its first column on.
 template <class Values, int kM>
-void gemv(const MatmulArgs& args) {
+TWOFOLD_INLINE void add_step(Parts<kM>& sums, const Values& values, const uint8_t* step,
+                             const int8_t* x, int64_t stride) {
+#pragma GCC unroll 8
+  for (int j = 0; j < Values::kColumns / 4; ++j) {
+    __m512i u, high;
+    if constexpr (Values::kWide) {
+      values.value(step, j, u, high);
+    } else {
+      u = values.value(step, j);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kM; ++i) {
+      const __m512i four = four_columns(x + i * stride + 4 * j);
+      if constexpr (Values::kWide) {
+        sums.even[i] = _mm512_dpbusd_epi32(sums.even[i], u, four);
+        sums.odd[i] = _mm512_dpbusd_epi32(sums.odd[i], high, four);
+      } else if (j % 2 == 0) {
+        sums.even[i] = _mm512_dpbusd_epi32(sums.even[i], u, four);
+      } else {
+        sums.odd[i] = _mm512_dpbusd_epi32(sums.odd[i], u, four);
+      }
+    }
+  }
+}
+
+/// kBlocks blocks at once, each a stream of bytes of its own.
+template <class Values, int kM, int kBlocks>
+void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t block) {
   const PackedView& w = *args.weights;
   const Int8Rows& x = args.x;
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
-  Values values;
-  values.load_matrix(w);
-  for (int64_t block = args.block_begin; block < args.block_end; ++block) {
-    const uint8_t* bytes = w.blob + block * w.block_bytes;
-    __m512 y[kM];
-#pragma GCC unroll 4
-    for (int i = 0; i < kM; ++i) y[i] = _mm512_setzero_ps();
-    for (int64_t g = 0; g < w.groups; ++g) {
-      values.load_group(w, bytes, g);
-      const uint8_t* step = bytes + g * w.group_bytes;
-      __m512 sums[kM];
-#pragma GCC unroll 4
-      for (int i = 0; i < kM; ++i) sums[i] = _mm512_setzero_ps();
-      const int64_t segment_end =
-          (g + 1) * per_group < x.segments ? (g + 1) * per_group : x.segments;
-      for (int64_t s = g * per_group; s < segment_end; ++s) {
-        const int64_t begin = s * x.segment;
-        const int64_t end = begin + x.segment < w.cols ? begin + x.segment : w.cols;
-        __m512i even[kM], odd[kM];
-#pragma GCC unroll 4
-        for (int i = 0; i < kM; ++i) {
-          even[i] = _mm512_set1_epi32(-static_cast<int32_t>(w.bias) * x.sums[i * x.segments + s]);
-          odd[i] = _mm512_setzero_si512();
-        }
-        for (int64_t c = begin; c < end; c += Values::kColumns) {
-#pragma GCC unroll 8
-          for (int j = 0; j < Values::kColumns / 4; ++j) {
-            __m512i u, high;
-            if constexpr (Values::kWide) {
-              values.value(step, j, u, high);
-            } else {
-              u = values.value(step, j);
-            }
-#pragma GCC unroll 4
-            for (int i = 0; i < kM; ++i) {
-              const __m512i four = four_columns(x.values + i * x.stride + c + 4 * j);
-              if constexpr (Values::kWide) {
-                even[i] = _mm512_dpbusd_epi32(even[i], u, four);
-                odd[i] = _mm512_dpbusd_epi32(odd[i], high, four);
-              } else if (j % 2 == 0) {
-                even[i] = _mm512_dpbusd_epi32(even[i], u, four);
-              } else {
-                odd[i] = _mm512_dpbusd_epi32(odd[i], u, four);
-              }
-            }
-          }
-          step += Values::kLines * 64;
-        }
-#pragma GCC unroll 4
-        for (int i = 0; i < kM; ++i) {
-          if constexpr (Values::kWide) odd[i] = _mm512_slli_epi32(odd[i], 8);
-          const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(even[i], odd[i]));
-          sums[i] = _mm512_fmadd_ps(_mm512_set1_ps(x.scales[i * x.segments + s]), sum, sums[i]);
-        }
-      }
-      const Scales scales = load_scales(w, bytes, g);
+  const uint8_t* bytes = w.blob + block * w.block_bytes;
+  __m512 y[kBlocks][kM] = {};
+  for (int64_t g = 0; g < w.groups; ++g) {
+    __m512 sums[kBlocks][kM] = {};
+#pragma GCC unroll 2
+    for (int b = 0; b < kBlocks; ++b) values[b].load_group(w, bytes + b * w.block_bytes, g);
+    const uint8_t* step = bytes + g * w.group_bytes;
+    const int64_t last = (g + 1) * per_group < x.segments ? (g + 1) * per_group : x.segments;
+    for (int64_t s = g * per_group; s < last; ++s) {
+      const int64_t begin = s * x.segment;
+      const int64_t end = begin + x.segment < w.cols ? begin + x.segment : w.cols;
+      Parts<kM> parts[kBlocks] = {};
 #pragma GCC unroll 4
       for (int i = 0; i < kM; ++i) {
-        y[i] = _mm512_fmadd_ps(scales.a, sums[i], y[i]);
-        y[i] = _mm512_fmadd_ps(scales.b, _mm512_set1_ps(x.group_sums[i * w.groups + g]), y[i]);
+        const __m512i start =
+            _mm512_set1_epi32(-static_cast<int32_t>(w.bias) * x.sums[i * x.segments + s]);
+#pragma GCC unroll 2
+        for (int b = 0; b < kBlocks; ++b) parts[b].even[i] = start;
+      }
+      for (int64_t c = begin; c < end; c += Values::kColumns) {
+#pragma GCC unroll 2
+        for (int b = 0; b < kBlocks; ++b) {
+          prefetch_step<Values::kLines>(step + b * w.block_bytes);
+          add_step<Values, kM>(parts[b], values[b], step + b * w.block_bytes, x.values + c,
+                               x.stride);
+        }
+        step += Values::kLines * 64;
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kM; ++i) {
+        const __m512 scale = _mm512_set1_ps(x.scales[i * x.segments + s]);
+#pragma GCC unroll 2
+        for (int b = 0; b < kBlocks; ++b) {
+          __m512i odd = parts[b].odd[i];
+          if constexpr (Values::kWide) odd = _mm512_slli_epi32(odd, 8);
+          const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(parts[b].even[i], odd));
+          sums[b][i] = _mm512_fmadd_ps(scale, sum, sums[b][i]);
+        }
       }
     }
-    const __mmask16 rows = rows_of_block(w, block);
+#pragma GCC unroll 2
+    for (int b = 0; b < kBlocks; ++b) {
+      const Scales scales = load_scales(w, bytes + b * w.block_bytes, g);
 #pragma GCC unroll 4
-    for (int i = 0; i < kM; ++i) {
-      _mm512_mask_storeu_ps(args.y + i * args.y_stride + block * 16, rows, y[i]);
+      for (int i = 0; i < kM; ++i) {
+        const __m512 group_sum = _mm512_set1_ps(x.group_sums[i * w.groups + g]);
+        y[b][i] = _mm512_fmadd_ps(scales.a, sums[b][i], y[b][i]);
+        y[b][i] = _mm512_fmadd_ps(scales.b, group_sum, y[b][i]);
+      }
     }
   }
+#pragma GCC unroll 2
+  for (int b = 0; b < kBlocks; ++b) {
+    const __mmask16 rows = rows_of_block(w, block + b);
+#pragma GCC unroll 4
+    for (int i = 0; i < kM; ++i) {
+      _mm512_mask_storeu_ps(args.y + i * args.y_stride + (block + b) * 16, rows, y[b][i]);
+    }
+  }
+}
+
+/// One row of activations takes two blocks at once: two streams get more out of memory than one.
+template <class Values, int kM>
+void gemv(const MatmulArgs& args) {
+  int64_t block = args.block_begin;
+  if constexpr (kM == 1) {
+    Values two[2];
+    for (Values& values : two) values.load_matrix(*args.weights);
+    for (; block + 2 <= args.block_end; block += 2) gemv_blocks<Values, kM, 2>(args, two, block);
+  }
+  Values one[1];
+  one[0].load_matrix(*args.weights);
+  for (; block < args.block_end; ++block) gemv_blocks<Values, kM, 1>(args, one, block);
 }
 
 /// Any number of rows, four at a time.

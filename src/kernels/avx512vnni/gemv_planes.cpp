@@ -101,8 +101,8 @@ TWOFOLD_INLINE void look_up(Sums& sums, __m512i nibbles, __m512i low, __m512i hi
 
 /// One step of one block; tables [kHalves][2][64].
 template <int kPlanes>
-TWOFOLD_INLINE void add_step(Sums& sums, const uint8_t* step, const uint8_t* tables,
-                             const __m512i (&n)[kPlanes]) {
+TWOFOLD_INLINE void look_up_step(Sums& sums, const uint8_t* step, const uint8_t* tables,
+                                 const __m512i (&n)[kPlanes]) {
   using Step = PlaneStep<kPlanes>;
 #pragma GCC unroll 2
   for (int half = 0; half < Step::kHalves; ++half) {
@@ -156,7 +156,8 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
         const uint8_t* tables = args.scratch + c / kTableColumns * kTableBytes;
 #pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b) {
-          add_step<kPlanes>(parts[b], step + b * w.block_bytes, tables, n[b]);
+          prefetch_step<Step::kLines>(step + b * w.block_bytes);
+          look_up_step<kPlanes>(parts[b], step + b * w.block_bytes, tables, n[b]);
         }
         step += Step::kLines * 64;
       }

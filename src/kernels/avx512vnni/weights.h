@@ -46,6 +46,18 @@ struct StepOf<8> {
 
 TWOFOLD_INLINE __m512i load_line(const uint8_t* at) { return _mm512_loadu_si512(at); }
 
+/// Asks for the lines that come this far behind a step. A block and the one after it are
+/// contiguous: what hardware finds out by itself reaches less than the speed of memory while lines
+/// are unpacked.
+constexpr int64_t kPrefetchBytes = 4096;
+template <int kLines>
+TWOFOLD_INLINE void prefetch_step(const uint8_t* step) {
+#pragma GCC unroll 8
+  for (int i = 0; i < kLines; ++i) {
+    _mm_prefetch(reinterpret_cast<const char*>(step + kPrefetchBytes + 64 * i), _MM_HINT_T0);
+  }
+}
+
 /// Bits [kWidth p, kWidth p + kWidth) of every byte, moved to bit kTo, of the field that starts at
 /// `lines`; j counts columns by four.
 template <int kWidth, int kTo>
