@@ -59,14 +59,20 @@ TWOFOLD_INLINE void prefetch_step(const uint8_t* step) {
 }
 
 /// Bits [kWidth p, kWidth p + kWidth) of every byte, moved to bit kTo, of the field that starts at
-/// `lines`; j counts columns by four.
+/// `lines`; j counts columns by four. Other bits are left over on both sides.
 template <int kWidth, int kTo>
 TWOFOLD_INLINE __m512i field(const uint8_t* lines, int j) {
   const __m512i line = load_line(lines + j * kWidth / 8 * 64);
   const int by = kWidth * (j % (8 / kWidth)) - kTo;
-  const __m512i moved = by >= 0 ? _mm512_srli_epi16(line, static_cast<unsigned>(by))
-                                : _mm512_slli_epi16(line, static_cast<unsigned>(-by));
-  return _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(((1 << kWidth) - 1) << kTo)));
+  if (by == 0) return line;
+  return by > 0 ? _mm512_srli_epi16(line, static_cast<unsigned>(by))
+                : _mm512_slli_epi16(line, static_cast<unsigned>(-by));
+}
+
+/// The low kBits bits of every byte of a, the others of b.
+template <int kBits>
+TWOFOLD_INLINE __m512i join(__m512i a, __m512i b) {
+  return _mm512_ternarylogic_epi64(_mm512_set1_epi8((1 << kBits) - 1), a, b, 0xCA);
 }
 
 /// Codes of kBits bits in fields of 8, 4, 2 and 1, lowest first.
@@ -75,21 +81,27 @@ struct Codes {
   static constexpr int kColumns = StepOf<kBits>::kColumns, kLines = StepOf<kBits>::kLines;
   static constexpr bool kWide = false;  // two vectors for a value of 16 bits
 
-  TWOFOLD_INLINE __m512i at(const uint8_t* step, int j) {
+  /// Codes with anything in the bits above them: an index of a table that repeats itself.
+  TWOFOLD_INLINE __m512i loose(const uint8_t* step, int j) {
     if constexpr (kBits == 8) {
       return load_line(step);
     } else if constexpr (kBits == 2 || kBits == 4) {
       return field<kBits, 0>(step, j);
     } else if constexpr (kBits == 3) {
-      return _mm512_or_si512(field<2, 0>(step, j), field<1, 2>(step + 128, j));
+      return join<2>(field<2, 0>(step, j), field<1, 2>(step + 128, j));
     } else if constexpr (kBits == 5) {
-      return _mm512_or_si512(field<4, 0>(step, j), field<1, 4>(step + 256, j));
+      return join<4>(field<4, 0>(step, j), field<1, 4>(step + 256, j));
     } else if constexpr (kBits == 6) {
-      return _mm512_or_si512(field<4, 0>(step, j), field<2, 4>(step + 128, j));
+      return join<4>(field<4, 0>(step, j), field<2, 4>(step + 128, j));
     } else {
-      return _mm512_or_si512(_mm512_or_si512(field<4, 0>(step, j), field<2, 4>(step + 256, j)),
-                             field<1, 6>(step + 384, j));
+      return join<4>(field<4, 0>(step, j),
+                     join<6>(field<2, 4>(step + 256, j), field<1, 6>(step + 384, j)));
     }
+  }
+  TWOFOLD_INLINE __m512i mask() { return _mm512_set1_epi8(static_cast<char>((1 << kBits) - 1)); }
+  TWOFOLD_INLINE __m512i at(const uint8_t* step, int j) {
+    if constexpr (kBits == 8) return load_line(step);
+    return _mm512_and_si512(loose(step, j), mask());
   }
 };
 
@@ -115,7 +127,7 @@ TWOFOLD_INLINE __m512i load_repeated(const uint8_t* from, int bytes) {
   return _mm512_load_si512(table);
 }
 
-/// 2^kBits bytes, repeated if they are less than a vector.
+/// 2^kBits bytes, repeated if they are less than a vector: higher bits of a code do not matter.
 template <int kBits>
 struct ByteTable {
   static constexpr int kVectors = kBits <= 6 ? 1 : 1 << (kBits - 6);
@@ -154,7 +166,7 @@ struct TableValues : Codes<kBits> {
   }
   void load_group(const PackedView&, const uint8_t*, int64_t) {}
   [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
-    return table.at(Codes<kBits>::at(step, j));
+    return table.at(Codes<kBits>::loose(step, j));
   }
 };
 
@@ -177,7 +189,7 @@ struct WideTableValues : Codes<kBits> {
   void load_group(const PackedView&, const uint8_t*, int64_t) {}
   [[gnu::always_inline]] inline void value(const uint8_t* step, int j, __m512i& low,
                                            __m512i& high) const {
-    const __m512i code = Codes<kBits>::at(step, j);
+    const __m512i code = Codes<kBits>::loose(step, j);
     low = low_bytes.at(code);
     high = high_bytes.at(code);
   }
@@ -207,7 +219,8 @@ struct RowTableValues : Codes<kBits> {
     for (int i = 0; i < kVectors; ++i) table[i] = unsigned_levels(load_line(from + 64 * i));
   }
   [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
-    const __m512i index = _mm512_or_si512(Codes<kBits>::at(step, j), rows);
+    const __m512i index =
+        _mm512_ternarylogic_epi64(Codes<kBits>::loose(step, j), Codes<kBits>::mask(), rows, 0xEA);
     if constexpr (kVectors == 1) {
       return _mm512_permutexvar_epi8(index, table[0]);
     } else {
