@@ -1,7 +1,16 @@
+// How attention is cut.
+//   group   a block of at most kQueryBlock queries of the heads that share a key-value head (fewer
+//           heads where they would be more than kMaxRows rows together)
+//   part    a block of kKeyBlock keys; a group's softmax over one is complete in itself, and parts
+//           are joined by their largest scores and sums of exponentials, in order
+//   item    a group with all its parts or, if its queries are few, a group with one part; threads
+//           take items
+// All sizes follow from shapes, so every number is made the same way by any number of threads.
 #include "engine/attention.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
@@ -12,86 +21,284 @@ namespace twofold {
 namespace {
 
 constexpr int64_t kQueryBlock = 64;
+constexpr int64_t kMaxRows = 256;
+constexpr int64_t kFewQueries = 8;
+// Rows lie an odd number of cache lines apart.
+constexpr int64_t kScoreStride = kKeyBlock + 16;
+static_assert(kKeyBlock % kPanelCols == 0);
+constexpr int64_t kSerialJoin = 1 << 14;  // numbers whose joining is not worth waking a thread
+constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-struct Item {
-  int64_t sequence, head, query_begin;
+struct Group {
+  const AttentionInput* in;
+  int64_t kv_head, head, heads;  // query heads [head, head + heads)
+  int64_t query, queries;        // rows [query, query + queries) of in->q
+  int64_t visible;               // keys that the last of the queries sees
+  bool split;                    // every part is an item
+  int64_t first_row = 0;         // split: of its rows in the store of parts
+
+  int64_t rows() const { return heads * queries; }
+  int64_t parts() const { return ceil_div(visible, kKeyBlock); }
 };
 
-Matrix<const float> head_of(Matrix<const float> x, int64_t head, int64_t head_dim, int64_t begin,
-                            int64_t count) {
-  return {x.data + begin * x.stride + head * head_dim, count, head_dim, x.stride};
+struct Item {
+  int64_t group, part;
+};
+
+/// What a softmax over some keys leaves: outputs and what joins them to those of other keys.
+struct Part {
+  Matrix<float> out;  // [rows, head_dim]
+  float* top;         // [rows] largest scaled score
+  float* total;       // [rows] sum of exponentials relative to it
+};
+
+struct Scratch {
+  AlignedBuffer<float> queries;  // [rows, head_dim + 16]
+  AlignedBuffer<float> scores;   // [rows, kScoreStride]
+  AlignedBuffer<float> panel;    // [head_dim, kPanelCols]
+  AlignedBuffer<float> values;   // [kKeyBlock, head_dim]
+  AlignedBuffer<float> part;     // rows of one part
+};
+Scratch& scratch() {
+  thread_local Scratch buffers;
+  return buffers;
 }
 
-void attend_block(const AttentionInput& in, const ModelConfig& config, double scale, int64_t head,
-                  int64_t begin, AlignedBuffer<float>& scratch, Isa isa) {
-  const Ops& op = ops(isa);
-  const int64_t d = config.head_dim;
-  const int64_t kv_head = head / (config.heads / config.kv_heads);
-  const int64_t count = std::min(kQueryBlock, in.q.rows - begin);
-  const int64_t past = in.keys.rows - in.q.rows;  // positions before this call's tokens
-  const int64_t visible = past + begin + count;   // keys that the block's last query sees
-  scratch.ensure(static_cast<size_t>(kQueryBlock * round_up(in.keys.rows, 16)));
-  Matrix<float> scores(scratch.data(), count, visible, round_up(visible, 16));
-  matmul_serial(head_of(in.q, head, d, begin, count), head_of(in.keys, kv_head, d, 0, visible),
-                scores, isa);
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t own = past + begin + i + 1;
-    float* row = scores.row(i).data();
-    op.scale(static_cast<float>(scale), row, own);
-    op.softmax(row, own);
-    std::fill(row + own, row + visible, 0.0f);
-  }
-  Matrix<float> out(in.out.data + begin * in.out.stride + head * d, count, d, in.out.stride);
-  matmul_nn_serial(scores, head_of(in.values, kv_head, d, 0, visible), out, isa);
+size_t floats(int64_t count) { return static_cast<size_t>(count); }
+
+/// Floats that a part of `rows` rows takes: outputs, top, total.
+int64_t part_floats(int64_t rows, int64_t head_dim) { return rows * (head_dim + 2); }
+
+Part part_at(float* memory, int64_t rows, int64_t head_dim) {
+  float* top = memory + rows * head_dim;
+  return {{memory, rows, head_dim}, top, top + rows};
 }
 
-}  // namespace
-
-void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
-               const Context& ctx) {
-  std::vector<Item> items;
-  for (size_t s = 0; s < sequences.size(); ++s) {
+std::vector<Group> make_groups(std::span<const AttentionInput> sequences, const ModelConfig& c) {
+  std::vector<Group> groups;
+  const int64_t sharing = c.heads / c.kv_heads;
+  for (const AttentionInput& in : sequences) {
+    const int64_t tokens = in.q.rows, past = in.kv->positions() - tokens;
+    const int64_t most_heads = std::max<int64_t>(kMaxRows / std::min(tokens, kQueryBlock), 1);
     // Longest blocks first, so that the last items to finish are short.
-    const int64_t blocks = ceil_div(sequences[s].q.rows, kQueryBlock);
-    for (int64_t b = blocks - 1; b >= 0; --b) {
-      for (int64_t h = 0; h < config.heads; ++h) {
-        items.push_back({static_cast<int64_t>(s), h, b * kQueryBlock});
+    for (int64_t b = ceil_div(tokens, kQueryBlock) - 1; b >= 0; --b) {
+      const int64_t query = b * kQueryBlock;
+      const int64_t queries = std::min(kQueryBlock, tokens - query);
+      for (int64_t h = 0; h < c.heads;) {
+        const int64_t kv_head = h / sharing;
+        const int64_t heads = std::min(most_heads, (kv_head + 1) * sharing - h);
+        groups.push_back({&in, kv_head, h, heads, query, queries, past + query + queries,
+                          tokens <= kFewQueries});
+        h += heads;
       }
     }
   }
-  std::vector<AlignedBuffer<float>> scratch(static_cast<size_t>(ctx.pool.size()));
-  ctx.pool.run(static_cast<int64_t>(items.size()), [&](int64_t i, int worker) {
-    const Item& item = items[static_cast<size_t>(i)];
-    attend_block(sequences[static_cast<size_t>(item.sequence)], config, scale, item.head,
-                 item.query_begin, scratch[static_cast<size_t>(worker)], ctx.isa);
-  });
+  return groups;
 }
 
-RopeTable::RopeTable(std::span<const float> frequencies, int64_t first_position, int64_t positions)
-    : pairs_(static_cast<int64_t>(frequencies.size())),
-      cos_(static_cast<size_t>(positions * pairs_)),
-      sin_(static_cast<size_t>(positions * pairs_)) {
-  for (int64_t p = 0; p < positions; ++p) {
-    for (int64_t i = 0; i < pairs_; ++i) {
-      // The angle is rounded to float32 as in the reference implementation.
-      const float angle =
-          static_cast<float>(first_position + p) * frequencies[static_cast<size_t>(i)];
-      cos_[static_cast<size_t>(p * pairs_ + i)] = static_cast<float>(std::cos(double{angle}));
-      sin_[static_cast<size_t>(p * pairs_ + i)] = static_cast<float>(std::sin(double{angle}));
+class Attention {
+ public:
+  Attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
+            Isa isa)
+      : head_dim_(config.head_dim),
+        scale_(static_cast<float>(scale)),
+        isa_(isa),
+        op_(ops(isa)),
+        groups_(make_groups(sequences, config)) {
+    int64_t rows = 0;
+    for (Group& group : groups_) {
+      const int64_t count = group.split ? group.parts() : 1;
+      for (int64_t p = 0; p < count; ++p) {
+        items_.push_back({&group - groups_.data(), p});
+      }
+      group.first_row = rows;
+      if (group.split) rows += group.rows() * group.parts();
+    }
+    parts_.ensure(floats(part_floats(rows, head_dim_)));
+  }
+
+  void run(ThreadPool& pool) {
+    pool.run(std::ssize(items_), [&](int64_t i, int) { run_item(items_[static_cast<size_t>(i)]); });
+    if (parts_.empty()) return;
+    const int64_t count = std::ssize(groups_);
+    if (static_cast<int64_t>(parts_.size()) <= kSerialJoin) {
+      for (int64_t g = 0; g < count; ++g) join_split(groups_[static_cast<size_t>(g)]);
+    } else {
+      pool.run(count, [&](int64_t g, int) { join_split(groups_[static_cast<size_t>(g)]); });
     }
   }
+
+ private:
+  Part stored_part(const Group& group, int64_t part) {
+    const int64_t row = group.first_row + part * group.rows();
+    return part_at(parts_.data() + part_floats(row, head_dim_), group.rows(), head_dim_);
+  }
+
+  void run_item(const Item& item) {
+    const Group& group = groups_[static_cast<size_t>(item.group)];
+    const Matrix<float> queries = gather_queries(group);
+    if (group.split) {
+      attend(group, queries, item.part, stored_part(group, item.part));
+      return;
+    }
+    AlignedBuffer<float>& memory = scratch().part;
+    memory.ensure(floats(part_floats(group.rows(), head_dim_)));
+    const Part part = part_at(memory.data(), group.rows(), head_dim_);
+    std::vector<float> top(floats(group.rows())), total(top.size());
+    for (int64_t p = 0; p < group.parts(); ++p) {
+      attend(group, queries, p, part);
+      join(group, part, p == 0, top, total);
+    }
+    finish(group);
+  }
+
+  void join_split(const Group& group) {
+    if (!group.split) return;
+    std::vector<float> top(floats(group.rows())), total(top.size());
+    for (int64_t p = 0; p < group.parts(); ++p) {
+      join(group, stored_part(group, p), p == 0, top, total);
+    }
+    finish(group);
+  }
+
+  float* out_row(const Group& group, int64_t row) const {
+    const int64_t head = group.head + row / group.queries;
+    return group.in->out.row(group.query + row % group.queries).data() + head * head_dim_;
+  }
+
+  /// Each block of the vector is multiplied by the orthonormal Hadamard matrix, its own inverse.
+  void rotate(const Group& group, float* x) const {
+    const int64_t side = group.in->kv->rotation();
+    if (side == 1) return;
+    op_.hadamard(x, head_dim_, side);
+    op_.scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(side))), x, head_dim_);
+  }
+
+  /// The group's queries head by head, in the basis of the keys: [rows, head_dim].
+  Matrix<float> gather_queries(const Group& group) const {
+    AlignedBuffer<float>& memory = scratch().queries;
+    const int64_t stride = round_up(head_dim_, 16) + 16;
+    memory.ensure(floats(group.rows() * stride));
+    const Matrix<float> queries(memory.data(), group.rows(), head_dim_, stride);
+    for (int64_t r = 0; r < group.rows(); ++r) {
+      const int64_t head = group.head + r / group.queries;
+      const float* from =
+          group.in->q.row(group.query + r % group.queries).data() + head * head_dim_;
+      std::copy_n(from, head_dim_, queries.row(r).data());
+      rotate(group, queries.row(r).data());
+    }
+    return queries;
+  }
+
+  /// The group's softmax over the keys of one part.
+  void attend(const Group& group, Matrix<const float> queries, int64_t part, const Part& to) const {
+    Scratch& memory = scratch();
+    const KvSource& kv = *group.in->kv;
+    const int64_t begin = part * kKeyBlock;
+    const int64_t keys = std::min(kKeyBlock, group.visible - begin);
+    memory.scores.ensure(floats(group.rows() * kScoreStride));
+    memory.panel.ensure(floats(head_dim_ * kPanelCols));
+    memory.values.ensure(floats(kKeyBlock * head_dim_));
+    const Matrix<float> scores(memory.scores.data(), group.rows(), keys, kScoreStride);
+    for (int64_t k = 0; k < keys; k += kPanelCols) {
+      const float* panel = kv.keys(group.kv_head, begin + k, memory.panel.data(), isa_);
+      multiply_panel(queries, panel, {scores.data + k, scores.rows, kPanelCols, scores.stride},
+                     isa_);
+    }
+    for (int64_t r = 0; r < scores.rows; ++r) {
+      // Query i of the group sees the keys up to its own position.
+      const int64_t unseen = group.queries - 1 - r % group.queries;
+      const int64_t seen = std::clamp<int64_t>(group.visible - unseen - begin, 0, keys);
+      op_.softmax(scale_, scores.row(r).data(), seen, to.top + r, to.total + r);
+      std::fill(scores.row(r).data() + seen, scores.row(r).data() + keys, 0.0f);
+    }
+    const auto values = kv.values(group.kv_head, begin, keys, memory.values.data(), isa_);
+    matmul_nn_serial(scores, values, to.out, isa_);
+  }
+
+  /// Joins a part to the outputs of those before it; top and total [rows] describe these.
+  void join(const Group& group, const Part& part, bool first, std::span<float> top,
+            std::span<float> total) const {
+    for (int64_t r = 0; r < group.rows(); ++r) {
+      float* out = out_row(group, r);
+      const float* added = part.out.row(r).data();
+      float& old_top = top[floats(r)];
+      float& old_total = total[floats(r)];
+      if (first) {
+        std::copy_n(added, head_dim_, out);
+        old_top = part.top[r];
+        old_total = part.total[r];
+        continue;
+      }
+      const float new_top = std::max(old_top, part.top[r]);
+      if (new_top == kNone) continue;  // no finite score yet: all outputs are 0
+      const float before = old_total * std::exp(old_top - new_top);
+      const float here = part.total[r] * std::exp(part.top[r] - new_top);
+      old_top = new_top;
+      old_total = before + here;
+      op_.mix(before / old_total, out, here / old_total, added, head_dim_);
+    }
+  }
+
+  void finish(const Group& group) const {
+    for (int64_t r = 0; r < group.rows(); ++r) rotate(group, out_row(group, r));
+  }
+
+  int64_t head_dim_;
+  float scale_;
+  Isa isa_;
+  const Ops& op_;
+  std::vector<Group> groups_;
+  std::vector<Item> items_;
+  AlignedBuffer<float> parts_;  // of split groups, a part's rows together
+};
+
+}  // namespace
+
+const float* KvRows::keys(int64_t head, int64_t begin, float* scratch, Isa isa) const {
+  const int64_t count = std::min(kPanelCols, k_.rows - begin);
+  pack_panel({k_.row(begin).data() + head * head_dim_, count, head_dim_, k_.stride}, scratch, isa);
+  return scratch;
 }
 
-void RopeTable::apply(int64_t head_dim, Matrix<float> x, int64_t row_begin, int64_t row_end) const {
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    const float* c = cos_.data() + r * pairs_;
-    const float* s = sin_.data() + r * pairs_;
+Matrix<const float> KvRows::values(int64_t head, int64_t begin, int64_t count, float*, Isa) const {
+  return {v_.row(begin).data() + head * head_dim_, count, head_dim_, v_.stride};
+}
+
+void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
+               const Context& ctx) {
+  Attention(sequences, config, scale, ctx.isa).run(ctx.pool);
+}
+
+RopeTable::RopeTable(std::span<const float> frequencies)
+    : frequencies_(frequencies.begin(), frequencies.end()) {}
+
+int64_t RopeTable::add(int64_t first, int64_t count) {
+  const size_t before = cos_.size();
+  cos_.reserve(before + static_cast<size_t>(count) * frequencies_.size());
+  sin_.reserve(cos_.capacity());
+  for (int64_t p = first; p < first + count; ++p) {
+    for (const float frequency : frequencies_) {
+      // The angle is rounded to float32 as in the reference implementation.
+      const float angle = static_cast<float>(p) * frequency;
+      cos_.push_back(static_cast<float>(std::cos(double{angle})));
+      sin_.push_back(static_cast<float>(std::sin(double{angle})));
+    }
+  }
+  return frequencies_.empty() ? 0 : static_cast<int64_t>(before / frequencies_.size());
+}
+
+void RopeTable::apply(int64_t head_dim, Matrix<float> x, int64_t first_row) const {
+  const int64_t pairs = static_cast<int64_t>(frequencies_.size());
+  for (int64_t r = 0; r < x.rows; ++r) {
+    const float* c = cos_.data() + (first_row + r) * pairs;
+    const float* s = sin_.data() + (first_row + r) * pairs;
     for (int64_t head = 0; head < x.cols / head_dim; ++head) {
       float* v = x.row(r).data() + head * head_dim;
-      for (int64_t i = 0; i < pairs_; ++i) {
-        const float a = v[i], b = v[i + pairs_];
+      for (int64_t i = 0; i < pairs; ++i) {
+        const float a = v[i], b = v[i + pairs];
         v[i] = a * c[i] - b * s[i];
-        v[i + pairs_] = b * c[i] + a * s[i];
+        v[i + pairs] = b * c[i] + a * s[i];
       }
     }
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "base/checked_math.h"
 #include "tensor/ops.h"
@@ -248,37 +247,51 @@ bool Block::run_attention(const BlockPass& pass, Matrix<float> narrow, BlockBuff
 void Block::attend(const BlockPass& pass, float* qkv, float* attended, const Context& ctx) const {
   const ModelConfig& c = files_.config;
   const int64_t q_width = c.q_width(), kv_width = c.kv_width(), stride = qkv_width(c);
+  // Some tokens of one sequence: rows of the stream that the sequence begins at, and of it.
+  struct Chunk {
+    const SequenceRows* sequence;
+    int64_t row, begin, count;
+  };
+  std::vector<Chunk> chunks;
+  std::vector<KvRows> kept_nowhere;
+  kept_nowhere.reserve(pass.sequences.size());
   std::vector<AttentionInput> inputs;
   int64_t row = 0;
   for (const SequenceRows& sequence : pass.sequences) {
-    const int64_t count = sequence.count, past = sequence.past();
+    const int64_t count = sequence.count;
     float* base = qkv + row * stride;
-    const Matrix<float> q(base, count, q_width, stride);
-    Matrix<float> k(base + q_width, count, kv_width, stride);
-    Matrix<float> v(base + q_width + kv_width, count, kv_width, stride);
-    if (pass.rope != nullptr) {
-      // The table starts at rope_first; the sequence at `past`.
-      const int64_t shift = past - pass.rope_first;
-      for_rows(count, ctx, [&](int64_t begin, int64_t end) {
-        for (Matrix<float> x : {q, k}) {
-          x.data -= shift * stride;
-          x.rows += shift;
-          pass.rope->apply(c.head_dim, x, begin + shift, end + shift);
-        }
-      });
-    }
+    const KvSource* source = nullptr;
     if (sequence.cache != nullptr) {
-      const Matrix<float> keys = sequence.cache->keys(layer_, past + count);
-      const Matrix<float> values = sequence.cache->values(layer_, past + count);
-      for (int64_t i = 0; i < count; ++i) {
-        std::memcpy(keys.row(past + i).data(), k.row(i).data(), k.row(i).size_bytes());
-        std::memcpy(values.row(past + i).data(), v.row(i).data(), v.row(i).size_bytes());
-      }
-      k = keys;
-      v = values;
+      KvLayer& layer = sequence.cache->layer(layer_);
+      layer.extend(sequence.past(), count);
+      source = &layer;
+    } else {
+      const Matrix<float> k(base + q_width, count, kv_width, stride);
+      const Matrix<float> v(base + q_width + kv_width, count, kv_width, stride);
+      source = &kept_nowhere.emplace_back(k, v, c.head_dim);
     }
-    inputs.push_back({q, k, v, Matrix<float>(attended + row * q_width, count, q_width)});
+    inputs.push_back({Matrix<float>(base, count, q_width, stride), source,
+                      Matrix<float>(attended + row * q_width, count, q_width)});
+    for (int64_t begin = 0; begin < count; begin += kRowsPerItem) {
+      chunks.push_back({&sequence, row, begin, std::min(kRowsPerItem, count - begin)});
+    }
     row += count;
+  }
+  const auto place = [&](int64_t item, int) {
+    const Chunk& chunk = chunks[static_cast<size_t>(item)];
+    const SequenceRows& sequence = *chunk.sequence;
+    float* base = qkv + (chunk.row + chunk.begin) * stride;
+    const Matrix<float> qk(base, chunk.count, q_width + kv_width, stride);
+    if (pass.rope != nullptr) pass.rope->apply(c.head_dim, qk, sequence.rope_row + chunk.begin);
+    if (sequence.cache == nullptr) return;
+    const Matrix<const float> k(base + q_width, chunk.count, kv_width, stride);
+    const Matrix<const float> v(base + q_width + kv_width, chunk.count, kv_width, stride);
+    sequence.cache->layer(layer_).write(sequence.past() + chunk.begin, k, v, ctx.isa);
+  };
+  if (chunks.size() == 1) {
+    place(0, 0);
+  } else {
+    ctx.pool.run(std::ssize(chunks), place);
   }
   const double scale = c.attention_scale_by_layer
                            ? c.attention_scale / static_cast<double>(layer_ + 1)

@@ -51,6 +51,7 @@ class Embedding {
 struct SequenceRows {
   int64_t count = 0;
   KvCache* cache = nullptr;
+  int64_t rope_row = 0;  // row of BlockPass::rope of its first token
   int64_t past() const { return cache != nullptr ? cache->length() : 0; }
 };
 
@@ -59,7 +60,6 @@ struct BlockPass {
   std::vector<SequenceRows> sequences;  // their rows lie one after the other
   int64_t tokens = 0;                   // rows in all
   const RopeTable* rope = nullptr;      // null: positions are not rotated
-  int64_t rope_first = 0;               // position of the table's first row
 };
 
 /// Scratch memory of a pass, kept from block to block. Attention and MLP take turns in `wide`, an

@@ -26,7 +26,8 @@ const BlockPass& BlockRunner::Impl::pass_for(int64_t tokens) {
          c.context);
   }
   if (c.position == PositionKind::kRope && tokens > rope_positions) {
-    pass.rope = &rope.emplace(rope_frequencies(c.rope), 0, tokens);
+    pass.rope = &rope.emplace(rope_frequencies(c.rope));
+    rope->add(0, tokens);
     rope_positions = tokens;
   }
   pass.sequences.assign(1, {.count = tokens});

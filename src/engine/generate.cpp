@@ -116,7 +116,7 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
   Sampler sampler(options.sampler);
-  KvCache cache(config, context);
+  KvCache cache(config, context, find_kv_format(options.kv_cache));
   std::vector<float> hidden(static_cast<size_t>(config.hidden));
   std::vector<float> logits(static_cast<size_t>(config.vocab_size));
   Clock::time_point start = Clock::now();
@@ -167,6 +167,7 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   }
   result.text = out.text();
   result.generate_seconds = seconds_since(start);
+  result.kv_cache_bytes = cache.bytes();
   return result;
 }
 

@@ -21,7 +21,8 @@ struct GenerateOptions {
   SamplerOptions sampler = {};
   std::vector<std::string> stop = {};  // stop strings (need a tokenizer); not part of the text
   bool ignore_eos = false;
-  int64_t context = 0;  // positions of the cache; 0 = the model's
+  int64_t context = 0;           // positions of the cache; 0 = the model's
+  std::string kv_cache = "f32";  // how keys and values are stored: a name of kv_formats()
 };
 
 struct GenerateResult {
@@ -30,11 +31,13 @@ struct GenerateResult {
   StopReason reason = StopReason::kLength;
   int64_t prompt_tokens = 0;
   double prompt_seconds = 0, generate_seconds = 0;
+  int64_t kv_cache_bytes = 0;
 };
 
 /// @param tokenizer null: ids only. @param on_text gets each certain piece of text as it comes.
 /// @param on_token gets each id as it comes. Either may be empty.
-/// @throws Error(kInvalidArgument) if the prompt is empty or longer than the context.
+/// @throws Error(kInvalidArgument) if the prompt is empty or longer than the context, or the name
+/// of the cache's form is unknown.
 GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
                         std::span<const int32_t> prompt, const GenerateOptions& options,
                         const Context& ctx,

@@ -1,6 +1,7 @@
 #include "engine/model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "engine/block.h"
 #include "engine/linear.h"
@@ -37,6 +38,22 @@ Model::Impl::Impl(ModelFiles files_)
   bytes_per_token += head_matrix().stored_bytes();
 }
 
+namespace {
+
+/// Rows of angles for every sequence; sequences that start at one position share them.
+void add_positions(std::span<SequenceRows> sequences, RopeTable& rope) {
+  std::map<int64_t, int64_t> longest;  // first position -> tokens
+  for (const SequenceRows& rows : sequences) {
+    int64_t& count = longest[rows.past()];
+    count = std::max(count, rows.count);
+  }
+  std::map<int64_t, int64_t> first_row;
+  for (const auto& [past, count] : longest) first_row[past] = rope.add(past, count);
+  for (SequenceRows& rows : sequences) rows.rope_row = first_row[rows.past()];
+}
+
+}  // namespace
+
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Model::~Model() = default;
 
@@ -56,17 +73,15 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
                                     const InputObserver& observer) const {
   const ModelConfig& c = config();
   BlockPass pass;
-  int64_t first = INT64_MAX, last = 0;
   for (const SequenceInput& sequence : batch) {
-    const SequenceRows rows{static_cast<int64_t>(sequence.ids.size()), sequence.cache};
+    const SequenceRows rows{.count = static_cast<int64_t>(sequence.ids.size()),
+                            .cache = sequence.cache};
     if (rows.count == 0) fail(ErrorCode::kInvalidArgument, "sequence", "expected ids, found none");
     if (rows.past() + rows.count > c.context) {
       fail(ErrorCode::kInvalidArgument, "context", "{} positions are beyond the model's {}",
            rows.past() + rows.count, c.context);
     }
     if (rows.cache != nullptr) rows.cache->reserve(rows.count);
-    first = std::min(first, rows.past());
-    last = std::max(last, rows.past() + rows.count);
     pass.tokens += rows.count;
     pass.sequences.push_back(rows);
   }
@@ -82,8 +97,8 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
   }
   std::optional<RopeTable> rope;
   if (c.position == PositionKind::kRope) {
-    pass.rope = &rope.emplace(impl_->rope_frequencies, first, last - first);
-    pass.rope_first = first;
+    pass.rope = &rope.emplace(impl_->rope_frequencies);
+    add_positions(pass.sequences, *rope);
   }
   BlockBuffers buffers;
   for (const Block& block : impl_->blocks) {

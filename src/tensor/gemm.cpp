@@ -309,26 +309,6 @@ void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, Thr
   }
 }
 
-void matmul_serial(Matrix<const float> x, Matrix<const float> w, Matrix<float> y, Isa isa) {
-  TWOFOLD_ASSERT(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows);
-  if (x.rows == 0 || w.rows == 0) return;
-  if (x.rows < kGemmMinRows || x.cols == 0) {
-    matmul_few_dense(x, {DType::kF32, w.data, w.stride}, 0, w.rows, y, ops(isa), false);
-    return;
-  }
-  const GemmTiles& tiles = gemm_tiles(isa);
-  const int64_t fitting = fitting_panels(tiles, x.cols, kPanelFloats);
-  const int64_t step = std::min<int64_t>(fitting, 16) * tiles.cols;
-  const DenseSource weight(w, isa);
-  AlignedBuffer<float>& packed = scratch().panels;
-  packed.ensure(floats(std::min(step, round_up(w.rows, tiles.cols)) * x.cols));
-  for (int64_t col = 0; col < w.rows; col += step) {
-    const int64_t count = std::min(step, w.rows - col);
-    pack_rows(tiles, weight, col, count, packed.data());
-    multiply(tiles, x, packed.data(), columns(y, col, count), false);
-  }
-}
-
 void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float> y, Isa isa) {
   TWOFOLD_ASSERT(x.cols == v.rows && y.rows == x.rows && y.cols == v.cols);
   if (x.rows == 0 || v.cols == 0) return;
@@ -348,6 +328,20 @@ void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float
       multiply_in_place(tiles, block, {v.data + k * v.stride, block.cols, v.cols, v.stride}, out,
                         k > 0);
     }
+  }
+}
+
+void pack_panel(Matrix<const float> w, float* panel, Isa isa) {
+  TWOFOLD_ASSERT(w.rows <= kPanelCols);
+  if (w.rows < kPanelCols) std::fill_n(panel, w.cols * kPanelCols, 0.0f);
+  gemm_tiles(isa).transpose(w.data, w.stride, w.rows, w.cols, panel, kPanelCols);
+}
+
+void multiply_panel(Matrix<const float> x, const float* panel, Matrix<float> y, Isa isa) {
+  TWOFOLD_ASSERT(y.rows == x.rows && y.cols == kPanelCols);
+  const GemmTiles& tiles = gemm_tiles(isa);
+  for (int64_t c = 0; c < kPanelCols; c += tiles.cols) {
+    multiply_panel(tiles, x, panel + c, kPanelCols, 0, columns(y, c, tiles.cols), false);
   }
 }
 

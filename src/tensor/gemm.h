@@ -19,11 +19,17 @@ void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, Thr
 
 inline constexpr int64_t kGemmMinRows = 8;
 
-/// y = x w^T for plain float matrices on the calling thread: x [m, k], w [n, k], y [m, n].
-/// For attention scores and other small products inside a parallel loop.
-void matmul_serial(Matrix<const float> x, Matrix<const float> w, Matrix<float> y, Isa isa);
-
 /// y = x v for plain float matrices on the calling thread: x [m, k], v [k, n], y [m, n].
 void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float> y, Isa isa);
+
+/// Columns of a packed panel: a multiple of the width of every instruction set's register block.
+inline constexpr int64_t kPanelCols = 32;
+
+/// panel = w^T: w [n, k] -> panel [k, kPanelCols], n <= kPanelCols; further columns are 0.
+void pack_panel(Matrix<const float> w, float* panel, Isa isa);
+
+/// y = x panel on the calling thread: x [m, k], panel [k, kPanelCols], y [m, kPanelCols]. Each
+/// output is one chain over k: it does not depend on the other rows.
+void multiply_panel(Matrix<const float> x, const float* panel, Matrix<float> y, Isa isa);
 
 }  // namespace twofold

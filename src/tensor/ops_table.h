@@ -14,6 +14,8 @@ struct Ops {
   float (*dot_bf16)(const float* a, const uint16_t* b, int64_t n);
   /// y[i] += s x[i].
   void (*axpy)(float s, const float* x, float* y, int64_t n);
+  /// y[i] = a y[i] + b x[i].
+  void (*mix)(float a, float* y, float b, const float* x, int64_t n);
   /// y[i] += x[i].
   void (*add)(const float* x, float* y, int64_t n);
   /// x[i] *= s.
@@ -23,8 +25,10 @@ struct Ops {
   /// y[i] = (x[i] - mean) / sqrt(var + eps) * w[i] + b[i]; b may be null. Two passes.
   void (*layer_norm)(const float* x, const float* w, const float* b, float eps, float* y,
                      int64_t n);
-  /// x = softmax(x) in place; entries of -inf become 0, a row of nothing else becomes all 0.
-  void (*softmax)(float* x, int64_t n);
+  /// x = softmax(factor x) in place, factor > 0, with what joins it to the softmax of further
+  /// entries: *top = the largest factor x[i], *total = sum exp(factor x[i] - *top). Entries of -inf
+  /// become 0; of a row of nothing else, or of none: *top = -inf, *total = 0.
+  void (*softmax)(float factor, float* x, int64_t n, float* top, float* total);
   /// log(sum exp x[i]), summed in double; -inf if every entry is -inf.
   float (*log_sum_exp)(const float* x, int64_t n);
   /// The largest entry, -inf if there is none.
@@ -47,6 +51,13 @@ struct Ops {
   void (*bf16_to_f32)(const uint16_t* x, float* y, int64_t n);
   void (*f32_to_f16)(const float* x, uint16_t* y, int64_t n);
   void (*f32_to_bf16)(const float* x, uint16_t* y, int64_t n);
+  /// y[i] = x[i] / scale, to nearest even, |y[i]| <= 127; all instruction sets give the same bits.
+  /// @return scale = max |x[i]| / 127; 0 if that maximum is not above 1e-36; NaN if an x[i] is not
+  /// finite.
+  float (*f32_to_q8)(const float* x, int8_t* y, int64_t n);
+  /// y[r, c] = scales[r] x[r, c] / = scales[c] x[r, c]; x and y [rows, n].
+  void (*q8_rows_to_f32)(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n);
+  void (*q8_cols_to_f32)(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n);
 };
 
 }  // namespace twofold

@@ -187,6 +187,62 @@ TEST(Forward, BatchesEqualSingleRunsAndThreadsDoNotMatter) {
   }
 }
 
+/// The likeliest token of each row of hidden states.
+std::vector<int32_t> best_tokens(const Model& model, const AlignedBuffer<float>& states,
+                                 int64_t rows, const Context& ctx) {
+  const ModelConfig& c = model.config();
+  std::vector<float> logits(static_cast<size_t>(rows * c.vocab_size));
+  model.logits({states.data(), rows, c.hidden}, {logits.data(), rows, c.vocab_size}, ctx);
+  std::vector<int32_t> best;
+  for (int64_t r = 0; r < rows; ++r) {
+    const auto row = std::span(logits).subspan(static_cast<size_t>(r * c.vocab_size),
+                                               static_cast<size_t>(c.vocab_size));
+    best.push_back(static_cast<int32_t>(std::ranges::max_element(row) - row.begin()));
+  }
+  return best;
+}
+
+TEST(Forward, SequencesGeneratedTogetherEqualThoseGeneratedAlone) {
+  ThreadPool one(1), three(3);
+  const Context alone{.pool = one, .isa = select_isa()}, together{.pool = three, .isa = alone.isa};
+  for (const Golden& golden : tiny_models()) {
+    const auto model = Model::load(golden.model);
+    for (const KvFormat& format : kv_formats()) {
+      // Prompts of different lengths, so that every sequence is at a position of its own.
+      std::vector<KvCache> caches;
+      std::vector<std::vector<int32_t>> wanted;
+      std::vector<int32_t> last;
+      for (const int64_t length : {3, 17, 9, 9}) {
+        std::vector<int32_t> prompt;
+        for (int64_t i = 0; i < length; ++i) {
+          prompt.push_back(static_cast<int32_t>((i * 29 + length) % model->config().vocab_size));
+        }
+        wanted.push_back(generate(*model, nullptr, prompt,
+                                  {.max_tokens = 12,
+                                   .sampler = {.temperature = 0},
+                                   .ignore_eos = true,
+                                   .kv_cache = std::string(format.name)},
+                                  alone)
+                             .ids);
+        const SequenceInput input{prompt, &caches.emplace_back(model->config(), 40, format)};
+        const AlignedBuffer<float> states = model->forward({&input, 1}, together);
+        last.push_back(best_tokens(*model, states, length, together).back());
+      }
+      std::vector<std::vector<int32_t>> got(wanted.size());
+      for (size_t step = 0; step < wanted.front().size(); ++step) {
+        std::vector<SequenceInput> batch;
+        for (size_t s = 0; s < last.size(); ++s) {
+          got[s].push_back(last[s]);
+          batch.push_back({{&last[s], 1}, &caches[s]});
+        }
+        const AlignedBuffer<float> states = model->forward(batch, together);
+        last = best_tokens(*model, states, std::ssize(batch), together);
+      }
+      EXPECT_EQ(got, wanted) << golden.model << " " << format.name;
+    }
+  }
+}
+
 TEST(Forward, ObserversSeeEveryInputOfEveryLinear) {
   ThreadPool pool(1);
   for (const char* name : {"tiny-models/gpt2", "tiny-models/llama-gqa"}) {

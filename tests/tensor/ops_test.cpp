@@ -77,12 +77,17 @@ TEST_P(OpsTest, ActivationsEqualTheLibraryFunctions) {
   }
 }
 
+void softmax(const Ops& op, float* x, int64_t n) {
+  float top, total;
+  op.softmax(1.0f, x, n, &top, &total);
+}
+
 TEST_P(OpsTest, ExponentialIsAccurateFromZeroToInfinity) {
   // exp reaches the outside as a quotient of softmax: of {0, x} the second entry is
   // e^x / (1 + e^x), and for x far below 0 that is e^x.
   for (const float x : ramp(-104.0f, -17.5f)) {
     float pair[2] = {0.0f, x};
-    ops_.softmax(pair, 2);
+    softmax(ops_, pair, 2);
     const double want = std::exp(static_cast<double>(x));
     // Subnormal results are rounded to 2^-149.
     ASSERT_NEAR(static_cast<double>(pair[1]), want, 4 * FLT_EPSILON * want + 0x1p-149) << x;
@@ -99,12 +104,38 @@ TEST_P(OpsTest, SoftmaxHandlesMaskedEntries) {
     double total = 0;
     for (const float v : x) total += std::exp(static_cast<double>(v) - 50.0);
     for (const float v : x) want.push_back(std::exp(static_cast<double>(v) - 50.0) / total);
-    ops_.softmax(x.data(), n);
+    softmax(ops_, x.data(), n);
     for (size_t i = 0; i < x.size(); ++i) expect_close(x[i], want[i], static_cast<float>(i));
     std::vector<float> masked(static_cast<size_t>(n), -kInf);
-    ops_.softmax(masked.data(), n);
+    softmax(ops_, masked.data(), n);
     EXPECT_EQ(masked, std::vector<float>(static_cast<size_t>(n), 0.0f));
   }
+}
+
+TEST_P(OpsTest, PartsOfASoftmaxDescribeThemselves) {
+  for (const int64_t n : kLengths) {
+    std::vector<float> x = random_numbers(n, 1), part = x;
+    if (n > 2) part[1] = x[1] = -kInf;
+    double want_top = -static_cast<double>(kInf), want_total = 0;
+    for (const float v : x) want_top = std::max(want_top, static_cast<double>(3.0f * v));
+    for (const float v : x) want_total += std::exp(static_cast<double>(3.0f * v) - want_top);
+    float top = kUntouched, total = kUntouched;
+    ops_.softmax(3.0f, part.data(), n, &top, &total);
+    EXPECT_EQ(static_cast<double>(top), want_top);
+    // Exponentials are off by 2 ulp of 1 at most, their sum by an addition each.
+    EXPECT_NEAR(static_cast<double>(total), want_total,
+                want_total * static_cast<double>(n + 2) * FLT_EPSILON);
+    std::vector<float> scaled = x;
+    ops_.scale(3.0f, scaled.data(), n);
+    softmax(ops_, scaled.data(), n);
+    EXPECT_EQ(part, scaled);
+  }
+  std::vector<float> masked(20, -kInf);
+  float top = 0, total = 1;
+  ops_.softmax(1.0f, masked.data(), 20, &top, &total);
+  EXPECT_EQ(top, -kInf);
+  EXPECT_EQ(total, 0.0f);
+  EXPECT_EQ(masked, std::vector<float>(20, 0.0f));
 }
 
 TEST_P(OpsTest, LogSumExpAndMaxEqualDoubleSums) {
@@ -166,19 +197,23 @@ TEST_P(OpsTest, SumsStayWithinTheirBound) {
 TEST_P(OpsTest, ElementwiseOperationsTouchTheirElementsOnly) {
   for (const int64_t n : kLengths) {
     const std::vector<float> x = random_numbers(n + 1, 7), y = random_numbers(n + 1, 8);
-    std::vector<float> sum = y, mixed = y, scaled = y, product = y;
+    std::vector<float> sum = y, mixed = y, scaled = y, product = y, both = y;
     ops_.add(x.data(), sum.data(), n);
     ops_.axpy(0.5f, x.data(), mixed.data(), n);
     ops_.scale(0.25f, scaled.data(), n);
+    ops_.mix(0.25f, both.data(), 0.5f, x.data(), n);
     ops_.silu_mul(x.data(), y.data(), product.data(), n);
     for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
       EXPECT_EQ(sum[i], y[i] + x[i]);
       EXPECT_NEAR(mixed[i], y[i] + 0.5f * x[i], FLT_EPSILON * std::abs(y[i]));
       EXPECT_EQ(scaled[i], 0.25f * y[i]);
+      EXPECT_NEAR(both[i], 0.25f * y[i] + 0.5f * x[i],
+                  FLT_EPSILON * (std::abs(y[i]) + std::abs(x[i])));
       const double gate = static_cast<double>(x[i]);
       expect_close(product[i], gate / (1 + std::exp(-gate)) * static_cast<double>(y[i]), x[i]);
     }
-    for (const auto* out : {&sum, &mixed, &scaled, &product}) EXPECT_EQ(out->back(), y.back());
+    for (const auto* out : {&sum, &mixed, &scaled, &product, &both})
+      EXPECT_EQ(out->back(), y.back());
   }
 }
 
@@ -249,6 +284,60 @@ TEST_P(OpsTest, NarrowingEqualsTheScalarConversionBitForBit) {
   for (size_t i = 0; i < x.size(); ++i) {
     ASSERT_EQ(half[i], to_float16(x[i]).bits) << std::bit_cast<uint32_t>(x[i]);
     ASSERT_EQ(brain[i], to_bfloat16(x[i]).bits) << std::bit_cast<uint32_t>(x[i]);
+  }
+}
+
+TEST_P(OpsTest, EightBitVectorsEqualTheScalarTableAndStayWithinHalfAStep) {
+  for (const int64_t n : kLengths) {
+    for (const float size : {1.0f, 1e-30f, 1e-37f, 1e37f, 0.0f}) {
+      std::vector<float> x = random_numbers(n, 12);
+      for (float& v : x) v *= size;
+      std::vector<int8_t> codes(static_cast<size_t>(n + 1), 99), scalar = codes;
+      const float scale = ops_.f32_to_q8(x.data(), codes.data(), n);
+      EXPECT_EQ(scale, ops(Isa::kScalar).f32_to_q8(x.data(), scalar.data(), n));
+      EXPECT_EQ(codes, scalar);
+      EXPECT_EQ(codes.back(), 99);
+      std::vector<float> back(static_cast<size_t>(n + 1), kUntouched);
+      ops_.q8_rows_to_f32(codes.data(), &scale, back.data(), 1, n);
+      EXPECT_EQ(back.back(), kUntouched);
+      float widest = 0;
+      for (const float v : x) widest = std::max(widest, std::abs(v));
+      if (size == 1.0f && n > 0) {
+        EXPECT_EQ(scale, widest / 127.0f);
+      }
+      for (size_t i = 0; i < x.size(); ++i) {
+        // Half a step, the rounding of x / scale and of the product; or what is too small to scale.
+        const float bound = std::max(scale * (0.5f + 127 * 3 * FLT_EPSILON), 1e-36f);
+        ASSERT_LE(std::abs(back[i] - x[i]), bound) << n << " " << size;
+      }
+    }
+  }
+  for (const float bad : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN()}) {
+    for (const size_t at : {size_t{0}, size_t{20}, size_t{36}}) {
+      std::vector<float> x = random_numbers(37, 12);
+      x[at] = bad;
+      std::vector<int8_t> codes(x.size());
+      EXPECT_TRUE(std::isnan(ops_.f32_to_q8(x.data(), codes.data(), 37)));
+    }
+  }
+}
+
+TEST_P(OpsTest, EightBitNumbersAreScaledByTheirRowOrColumn) {
+  for (const int64_t n : kLengths) {
+    const int64_t rows = 3;
+    const std::vector<float> by_row = random_numbers(rows, 13), by_col = random_numbers(n, 14);
+    std::vector<int8_t> codes;
+    for (int64_t i = 0; i < rows * n; ++i) codes.push_back(static_cast<int8_t>(i * 37 % 255 - 127));
+    std::vector<float> rowwise(codes.size() + 1, kUntouched), colwise = rowwise;
+    ops_.q8_rows_to_f32(codes.data(), by_row.data(), rowwise.data(), rows, n);
+    ops_.q8_cols_to_f32(codes.data(), by_col.data(), colwise.data(), rows, n);
+    for (size_t i = 0; i < codes.size(); ++i) {
+      const float code = static_cast<float>(codes[i]);
+      ASSERT_EQ(rowwise[i], by_row[i / static_cast<size_t>(n)] * code);
+      ASSERT_EQ(colwise[i], by_col[i % static_cast<size_t>(n)] * code);
+    }
+    EXPECT_EQ(rowwise.back(), kUntouched);
+    EXPECT_EQ(colwise.back(), kUntouched);
   }
 }
 

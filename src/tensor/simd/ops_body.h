@@ -141,6 +141,10 @@ void axpy(float s, const float* x, float* y, int64_t n) {
   const Vec factor = set1(s);
   map2(x, y, y, n, [factor](Vec a, Vec b) { return fma(factor, a, b); });
 }
+void mix(float a, float* y, float b, const float* x, int64_t n) {
+  const Vec own = set1(a), other = set1(b);
+  map2(x, y, y, n, [own, other](Vec in, Vec out) { return fma(other, in, mul(own, out)); });
+}
 void add_to(const float* x, float* y, int64_t n) {
   map2(x, y, y, n, [](Vec a, Vec b) { return add(a, b); });
 }
@@ -198,19 +202,35 @@ float max_of(const float* x, int64_t n) {
   return largest(max(m0, m1));
 }
 
-void softmax(float* x, int64_t n) {
+// The largest factor x[i], factor > 0.
+inline float max_scaled(float factor, const float* x, int64_t n) {
   const float none = -__builtin_inff();
-  const float top = max_of(x, n);
-  if (top == none) {
+  const Vec by = set1(factor);
+  Vec m0 = set1(none), m1 = m0;
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    m0 = max(m0, mul(by, load(x + i)));
+    m1 = max(m1, mul(by, load(x + i + kLanes)));
+  }
+  for (; i + kLanes <= n; i += kLanes) m0 = max(m0, mul(by, load(x + i)));
+  if (i < n) m1 = max(m1, mul(by, load_part(x + i, n - i, none)));
+  return largest(max(m0, m1));
+}
+
+void softmax(float factor, float* x, int64_t n, float* top, float* total) {
+  const float none = -__builtin_inff();
+  *top = max_scaled(factor, x, n);
+  *total = 0;
+  if (*top == none) {
     for (int64_t i = 0; i < n; ++i) x[i] = 0.0f;
     return;
   }
-  const Vec shift = set1(top);
+  const Vec by = set1(factor), shift = set1(*top);
   Vec s0 = set1(0.0f), s1 = s0;
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    const Vec e0 = exp_vec(sub(load(x + i), shift));
-    const Vec e1 = exp_vec(sub(load(x + i + kLanes), shift));
+    const Vec e0 = exp_vec(sub(mul(by, load(x + i)), shift));
+    const Vec e1 = exp_vec(sub(mul(by, load(x + i + kLanes)), shift));
     store(x + i, e0);
     store(x + i + kLanes, e1);
     s0 = add(s0, e0);
@@ -219,11 +239,12 @@ void softmax(float* x, int64_t n) {
   for (; i < n; i += kLanes) {
     const int64_t count = n - i < kLanes ? n - i : kLanes;
     const Vec in = count == kLanes ? load(x + i) : load_part(x + i, count, none);
-    const Vec e = exp_vec(sub(in, shift));
+    const Vec e = exp_vec(sub(mul(by, in), shift));
     count == kLanes ? store(x + i, e) : store_part(x + i, e, count);
     s0 = add(s0, e);
   }
-  scale(1.0f / sum(add(s0, s1)), x, n);
+  *total = sum(add(s0, s1));
+  scale(1.0f / *total, x, n);
 }
 
 float log_sum_exp(const float* x, int64_t n) {
@@ -366,11 +387,67 @@ inline void narrow_all(const float* x, uint16_t* y, int64_t n, F narrow_to) {
 void f32_to_f16(const float* x, uint16_t* y, int64_t n) { narrow_all(x, y, n, store_f16); }
 void f32_to_bf16(const float* x, uint16_t* y, int64_t n) { narrow_all(x, y, n, store_bf16); }
 
+// The first n < kLanes bytes at p, padded with zeros.
+struct Part8 {
+  int8_t bytes[kLanes];
+};
+inline Part8 load_part8(const int8_t* p, int64_t n) {
+  Part8 part = {};
+  __builtin_memcpy(part.bytes, p, static_cast<uint64_t>(n));
+  return part;
+}
+
+float f32_to_q8(const float* x, int8_t* y, int64_t n) {
+  // Products with 0 are 0 or, of numbers that are not finite, NaN, which max would lose.
+  Vec top = set1(0.0f), poison = top;
+  int64_t i = 0;
+  for (; i < n; i += kLanes) {
+    const Vec in = i + kLanes <= n ? load(x + i) : load_part(x + i, n - i, 0.0f);
+    top = max(top, abs(in));
+    poison = fma(in, set1(0.0f), poison);
+  }
+  const float widest = largest(top);
+  const bool representable = widest > 1e-36f;
+  const Vec inverse = set1(representable ? 127.0f / widest : 0.0f);
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    store_i8(y + i, round_nearest(mul(load(x + i), inverse)));
+  }
+  if (i < n) {
+    Part8 part;
+    store_i8(part.bytes, round_nearest(mul(load_part(x + i, n - i, 0.0f), inverse)));
+    __builtin_memcpy(y + i, part.bytes, static_cast<uint64_t>(n - i));
+  }
+  return (representable ? widest / 127.0f : 0.0f) + sum(poison);
+}
+
+void q8_rows_to_f32(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r, x += n, y += n) {
+    const Vec by = set1(scales[r]);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) store(y + i, mul(by, load_i8(x + i)));
+    if (i < n) store_part(y + i, mul(by, load_i8(load_part8(x + i, n - i).bytes)), n - i);
+  }
+}
+
+void q8_cols_to_f32(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vec by = load(scales + i);
+    for (int64_t r = 0; r < rows; ++r) store(y + r * n + i, mul(by, load_i8(x + r * n + i)));
+  }
+  if (i == n) return;
+  const Vec by = load_part(scales + i, n - i, 0.0f);
+  for (int64_t r = 0; r < rows; ++r) {
+    store_part(y + r * n + i, mul(by, load_i8(load_part8(x + r * n + i, n - i).bytes)), n - i);
+  }
+}
+
 constexpr Ops kVectorOps = {
     .dot = dot,
     .dot_f16 = dot_f16,
     .dot_bf16 = dot_bf16,
     .axpy = axpy,
+    .mix = mix,
     .add = add_to,
     .scale = scale,
     .rms_norm = rms_norm,
@@ -389,6 +466,9 @@ constexpr Ops kVectorOps = {
     .bf16_to_f32 = bf16_to_f32,
     .f32_to_f16 = f32_to_f16,
     .f32_to_bf16 = f32_to_bf16,
+    .f32_to_q8 = f32_to_q8,
+    .q8_rows_to_f32 = q8_rows_to_f32,
+    .q8_cols_to_f32 = q8_cols_to_f32,
 };
 
 }  // namespace

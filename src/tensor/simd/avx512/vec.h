@@ -86,6 +86,14 @@ inline Vec load_f16_exact(const uint16_t* p) {
       _mm512_or_si512(sign, _mm512_or_si512(payload, _mm512_set1_epi32(0x7f800000)));
   return _mm512_mask_blend_ps(nan, value, _mm512_castsi512_ps(kept));
 }
+inline Vec load_i8(const int8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+/// Whole numbers in [-128, 127].
+inline void store_i8(int8_t* p, Vec v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)));
+}
 inline void store_f16(uint16_t* p, Vec v) {
   const __m512i bits = _mm512_castps_si512(v);
   const __m512i sign = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(0x8000));

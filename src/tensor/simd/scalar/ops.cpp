@@ -1,5 +1,6 @@
 // The reference for every vector operation: one element at a time, functions of the C library,
 // sums in double. What other instruction sets compute is tested against this.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -30,6 +31,9 @@ float dot_bf16(const float* a, const uint16_t* b, int64_t n) {
 
 void axpy(float s, const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += s * x[i];
+}
+void mix(float a, float* y, float b, const float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = a * y[i] + b * x[i];
 }
 void add(const float* x, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += x[i];
@@ -68,18 +72,21 @@ float max_of(const float* x, int64_t n) {
   return top;
 }
 
-void softmax(float* x, int64_t n) {
-  const float top = max_of(x, n);
-  if (top == kNone) {
+void softmax(float factor, float* x, int64_t n, float* top, float* total) {
+  scale(factor, x, n);
+  *top = max_of(x, n);
+  *total = 0;
+  if (*top == kNone) {
     for (int64_t i = 0; i < n; ++i) x[i] = 0.0f;
     return;
   }
-  double total = 0;
+  double sum = 0;
   for (int64_t i = 0; i < n; ++i) {
-    x[i] = std::exp(x[i] - top);
-    total += static_cast<double>(x[i]);
+    x[i] = std::exp(x[i] - *top);
+    sum += static_cast<double>(x[i]);
   }
-  scale(static_cast<float>(1.0 / total), x, n);
+  *total = static_cast<float>(sum);
+  scale(static_cast<float>(1.0 / sum), x, n);
 }
 
 float log_sum_exp(const float* x, int64_t n) {
@@ -148,6 +155,31 @@ void f32_to_bf16(const float* x, uint16_t* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = to_bfloat16(x[i]).bits;
 }
 
+float f32_to_q8(const float* x, int8_t* y, int64_t n) {
+  float widest = 0, poison = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    widest = std::max(widest, std::abs(x[i]));
+    poison += 0.0f * x[i];
+  }
+  const bool representable = widest > 1e-36f;
+  const float inverse = representable ? 127.0f / widest : 0.0f;
+  for (int64_t i = 0; i < n; ++i) {
+    const float code = std::nearbyint(x[i] * inverse);
+    y[i] = std::abs(code) <= 127.0f ? static_cast<int8_t>(code) : int8_t{-128};
+  }
+  return (representable ? widest / 127.0f : 0.0f) + poison;
+}
+void q8_rows_to_f32(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < n; ++c) y[r * n + c] = scales[r] * static_cast<float>(x[r * n + c]);
+  }
+}
+void q8_cols_to_f32(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < n; ++c) y[r * n + c] = scales[c] * static_cast<float>(x[r * n + c]);
+  }
+}
+
 }  // namespace
 
 const Ops kOpsScalar = {
@@ -155,6 +187,7 @@ const Ops kOpsScalar = {
     .dot_f16 = dot_f16,
     .dot_bf16 = dot_bf16,
     .axpy = axpy,
+    .mix = mix,
     .add = add,
     .scale = scale,
     .rms_norm = rms_norm,
@@ -173,6 +206,9 @@ const Ops kOpsScalar = {
     .bf16_to_f32 = bf16_to_f32,
     .f32_to_f16 = f32_to_f16,
     .f32_to_bf16 = f32_to_bf16,
+    .f32_to_q8 = f32_to_q8,
+    .q8_rows_to_f32 = q8_rows_to_f32,
+    .q8_cols_to_f32 = q8_cols_to_f32,
 };
 
 }  // namespace twofold
