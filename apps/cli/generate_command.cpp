@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "engine/generate.h"
+#include "engine/kv_cache.h"
 #include "model_input.h"
 #include "session.h"
 #include "token_ids.h"
@@ -33,14 +34,17 @@ OrderedJson result_json(const GenerateResult& result) {
   json["generate_seconds"] = result.generate_seconds;
   json["prompt_tokens_per_second"] = rate(result.prompt_tokens, result.prompt_seconds);
   json["tokens_per_second"] = rate(std::ssize(result.ids), result.generate_seconds);
+  json["kv_cache_bytes"] = result.kv_cache_bytes;
   return json;
 }
 
 void note_timing(const GenerateResult& result, Session& session) {
   session.ctx().note(fmt::format(
-      "prompt {} tokens, {:.1f} tokens/s; generated {} tokens, {:.1f} tokens/s; stopped by {}",
+      "prompt {} tokens, {:.1f} tokens/s; generated {} tokens, {:.1f} tokens/s; stopped by {}; "
+      "cache {:.1f} MB",
       result.prompt_tokens, rate(result.prompt_tokens, result.prompt_seconds), result.ids.size(),
-      rate(std::ssize(result.ids), result.generate_seconds), stop_reason_name(result.reason)));
+      rate(std::ssize(result.ids), result.generate_seconds), stop_reason_name(result.reason),
+      static_cast<double>(result.kv_cache_bytes) / 1e6));
 }
 
 std::string prompt_text(const GenerateFlags& flags) {
@@ -205,7 +209,8 @@ std::vector<JsonKey> generate_json_keys() {
           {"results[].prompt_seconds", "time for the prompt"},
           {"results[].generate_seconds", "time for the generated tokens"},
           {"results[].prompt_tokens_per_second", ""},
-          {"results[].tokens_per_second", "generated tokens per second"}};
+          {"results[].tokens_per_second", "generated tokens per second"},
+          {"results[].kv_cache_bytes", "memory of keys and values at the end"}};
 }
 
 }  // namespace
@@ -242,6 +247,11 @@ Command generate_command() {
        .target = &flags->options.context,
        .help = "positions of the cache, at most the model's context; 0 = that",
        .min = 0},
+      {.names = "--kv-cache",
+       .value = "FORM",
+       .target = &flags->options.kv_cache,
+       .help = "how keys and values of past tokens are stored",
+       .choices = choices_of(kv_formats())},
       {.names = "-r,--reverse-prompt",
        .value = "TEXT",
        .target = &flags->options.stop,
