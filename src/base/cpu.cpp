@@ -28,7 +28,7 @@ struct IsaName {
 };
 constexpr std::array kIsaNames = {
     IsaName{Isa::kScalar, "scalar"}, IsaName{Isa::kAvx2, "avx2"}, IsaName{Isa::kAvx512, "avx512"},
-    IsaName{Isa::kAvx512Vnni, "avx512-vnni"}, IsaName{Isa::kAmx, "amx"}};
+    IsaName{Isa::kAvx512Vnni, "avx512vnni"}, IsaName{Isa::kAmx, "amx"}};
 constexpr std::array kIsas = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAmx};
 
 /// Asks the operating system for the tile registers, which it grants per process on request.
