@@ -129,7 +129,7 @@ class Ratios(unittest.TestCase):
 
     def test_prompts_of_the_tier_below_amx_are_held_against_the_peers(self):
         best = finished("twofold", "r16-b3", 3, prompt=(400,), generate=(40,), isa="amx")
-        below = finished("twofold", "r16-b3", 3, prompt=(100,), generate=(39,), tier="avx512-vnni", isa="avx512-vnni")
+        below = finished("twofold", "r16-b3", 3, prompt=(100,), generate=(39,), tier="avx512vnni", isa="avx512vnni")
         ik = finished("ik_llama.cpp", "IQ3_K", 3, prompt=(80,), generate=(20,))
         by_what = {one.what: one for one in speed.verdicts_of([best, below, ik], speed.LIMITS)}
         self.assertIs(by_what["prompt"].ours, below)
