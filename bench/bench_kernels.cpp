@@ -85,8 +85,9 @@ void run(const Kernel& kernel, const PackedView& view, Int8Activations& x, std::
     });
     return;
   }
-  pool.run((view.blocks + 1) / 2, [&](int64_t item, int worker) {
-    part(item * 2, std::min(item * 2 + 2, view.blocks),
+  const int64_t each = blocks_per_item(kernel, view.blocks, pool.size());
+  pool.run(ceil_div(view.blocks, each), [&](int64_t item, int worker) {
+    part(item * each, std::min((item + 1) * each, view.blocks),
          scratch[static_cast<size_t>(worker)].data());
   });
 }

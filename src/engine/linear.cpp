@@ -30,9 +30,6 @@ std::unique_ptr<RowSource> source_of(const Slot& slot, const std::optional<Packe
   return packed ? make_row_source(*packed) : make_row_source(*slot.tensor, slot.view);
 }
 
-/// Blocks of 16 rows of weights that a thread takes at a time for many rows of activations.
-constexpr int64_t kBlocksPerItem = 2;
-
 /// Rows that a transform is given at once.
 constexpr int64_t kRowBlock = 32;
 
@@ -134,9 +131,9 @@ void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const
     ctx.pool.run_static(view_.blocks, blocks);
     return;
   }
-  ctx.pool.run(ceil_div(view_.blocks, kBlocksPerItem), [&](int64_t item, int worker) {
-    const int64_t begin = item * kBlocksPerItem;
-    blocks(begin, std::min(begin + kBlocksPerItem, view_.blocks), worker);
+  const int64_t each = blocks_per_item(*best, view_.blocks, ctx.pool.size());
+  ctx.pool.run(ceil_div(view_.blocks, each), [&](int64_t item, int worker) {
+    blocks(item * each, std::min((item + 1) * each, view_.blocks), worker);
   });
 }
 

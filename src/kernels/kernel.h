@@ -100,6 +100,8 @@ struct Kernel {
   void (*run)(const MatmulArgs& args) = nullptr;
   /// With scratch: one range of blocks for each thread, as without, not parts of it by turns.
   bool contiguous = false;
+  /// Blocks of weights that a call with scratch memory makes good use of, at most.
+  int64_t most_blocks = 2;
 };
 
 }  // namespace twofold

@@ -1,5 +1,6 @@
 #include "kernels/select.h"
 
+#include <algorithm>
 #include <array>
 
 #include "kernels/packed_view.h"
@@ -20,6 +21,7 @@ std::vector<const Kernel*> all_kernels() {
     &kGemvTableAvx512Vnni,
     &kGemvPlanesAvx512Vnni,
     &kGemmAvx512Vnni,
+    &kGemmAmx,
 #endif
   };
   std::vector<const Kernel*> kernels;
@@ -48,6 +50,12 @@ const Kernel* best_kernel(std::span<const Kernel* const> kernels, int64_t m, Isa
 
 const Kernel* select_kernel(const Format& format, int64_t m, Isa limit) {
   return best_kernel(kernels_of(format), m, limit);
+}
+
+int64_t blocks_per_item(const Kernel& kernel, int64_t blocks, int threads) {
+  constexpr int64_t kItemsPerThread = 4, kPair = 2;  // kernels unpack two blocks at a time
+  const int64_t even = blocks / (kItemsPerThread * threads) / kPair * kPair;
+  return std::clamp(even, kPair, std::max(kPair, kernel.most_blocks));
 }
 
 RoundRowFn select_row_rounding(Isa limit) {

@@ -21,6 +21,9 @@ const Kernel* best_kernel(std::span<const Kernel* const> kernels, int64_t m, Isa
 /// The best kernel for `format` and `m` rows at `limit` or below; null if there is none: then the
 /// caller decodes panels for the float product.
 const Kernel* select_kernel(const Format& format, int64_t m, Isa limit);
+/// Blocks of weights that a thread takes at a time from `blocks` for a kernel with scratch memory:
+/// few enough that `threads` are busy to the end.
+int64_t blocks_per_item(const Kernel& kernel, int64_t blocks, int threads);
 /// The rounding of activations at `limit` or below.
 RoundRowFn select_row_rounding(Isa limit);
 

@@ -30,6 +30,7 @@ extern const KernelList kGemvAffineAvx512Vnni;
 extern const KernelList kGemvTableAvx512Vnni;
 extern const KernelList kGemvPlanesAvx512Vnni;
 extern const KernelList kGemmAvx512Vnni;
+extern const KernelList kGemmAmx;
 
 extern const RowRounding kRowRoundingScalar;
 extern const RowRounding kRowRoundingAvx2;

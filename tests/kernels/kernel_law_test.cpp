@@ -152,6 +152,44 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
   }
 }
 
+// More rows of activations and of weights than a kernel keeps results of at a time.
+TEST(ManyRows, EveryKernelEqualsTheScalarOne) {
+  ThreadPool pool(1, false);
+  for (const char* name : {"r16-u4-g128", "r16-u2-g32", "r16-t4"}) {
+    const Format format = parse_format(name);
+    const Shape shape = {300, 320};
+    const int64_t m = 533;
+    const PackedMatrix packed = random_packed(name, shape);
+    const PackedView view = packed_view(packed);
+    const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
+    Int8Activations rounded({x.data(), m, shape.cols}, kActivationBlock, Isa::kScalar, pool);
+    const int64_t whole[] = {0, view.blocks};
+    const std::vector<float> expected =
+        product(view, *all_kernels().front(), rounded, shape.rows, whole);
+    for (const Kernel* kernel : kernels_of(format)) {
+      if (!cpu_has(kernel->isa) || kernel->max_m < m) continue;
+      ASSERT_EQ(product(view, *kernel, rounded, shape.rows, whole), expected)
+          << kernel->name << ' ' << name;
+    }
+  }
+}
+
+TEST(BlocksPerItem, AreEvenAndLeaveWorkForAllThreads) {
+  for (const Kernel* kernel : all_kernels()) {
+    for (const int64_t blocks : {1, 3, 16, 128, 2000}) {
+      for (const int threads : {1, 2, 16}) {
+        const int64_t each = blocks_per_item(*kernel, blocks, threads);
+        EXPECT_EQ(each % 2, 0);
+        EXPECT_GE(each, 2);
+        EXPECT_LE(each, std::max<int64_t>(2, kernel->most_blocks));
+        if (each > 2) {
+          EXPECT_GE(blocks / each, threads) << kernel->name << " " << blocks;
+        }
+      }
+    }
+  }
+}
+
 // All codes at the top and all activations at +-127: nothing may saturate or overflow.
 TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   const Format format = parse_format(GetParam());

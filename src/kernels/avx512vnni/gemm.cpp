@@ -2,6 +2,7 @@
 // then multiplied in register blocks of 32 rows x 8 rows of activations.
 #include "kernels/avx512vnni/gemv.h"
 #include "kernels/avx512vnni/unpack.h"
+#include "kernels/avx512vnni/unpacked_kinds.h"
 #include "kernels/tables.h"
 
 namespace {
@@ -176,79 +177,34 @@ void gemm_wide(const MatmulArgs& args) {
 }
 
 template <int kBits>
-bool accepts_planes(const WeightKind& kind) {
-  return kind.planes && kind.bits == kBits;
-}
-
-template <WeightValues kValues, int kBits>
-bool accepts(const WeightKind& kind) {
-  return kind.values == kValues && kind.bits == kBits && !kind.planes;
-}
-
-constexpr int64_t kAnyNumber = INT64_MAX;
-
-template <int kBits>
-constexpr Kernel affine(const char* name) {
-  return {name,
-          twofold::Isa::kAvx512Vnni,
-          5,
-          kAnyNumber,
-          accepts<WeightValues::kAffine, kBits>,
-          scratch_bytes,
-          gemm<AffineValues<kBits>>};
-}
-
-template <int kBits>
-constexpr Kernel shared(const char* name) {
-  return {
-      name,          twofold::Isa::kAvx512Vnni, 5, kAnyNumber, accepts<WeightValues::kTable, kBits>,
-      scratch_bytes, gemm<TableValues<kBits>>};
-}
-
-template <int kBits>
-constexpr Kernel by_row(const char* name) {
-  return {name,
-          twofold::Isa::kAvx512Vnni,
-          5,
-          kAnyNumber,
-          accepts<WeightValues::kRowTable, kBits>,
-          scratch_bytes,
-          gemm<RowTableValues<kBits>>};
+bool accepts_wide(const WeightKind& kind) {
+  return kind.values == WeightValues::kWideTable && kind.bits == kBits && !kind.planes;
 }
 
 template <int kBits>
 constexpr Kernel wide(const char* name) {
-  return {name,
-          twofold::Isa::kAvx512Vnni,
-          5,
-          kAnyNumber,
-          accepts<WeightValues::kWideTable, kBits>,
-          scratch_bytes,
-          gemm_wide<WideTableValues<kBits>>};
-}
-
-template <int kBits>
-constexpr Kernel planes(const char* name) {
-  return {name,          twofold::Isa::kAvx512Vnni, 5, kAnyNumber, accepts_planes<kBits>,
-          scratch_bytes, gemm<PlaneValues<kBits>>};
+  return {name,          twofold::Isa::kAvx512Vnni,        5, INT64_MAX, accepts_wide<kBits>,
+          scratch_bytes, gemm_wide<WideTableValues<kBits>>};
 }
 
 constexpr Kernel kKernels[] = {
-    affine<2>("gemm-affine2-avx512vnni"),   affine<3>("gemm-affine3-avx512vnni"),
-    affine<4>("gemm-affine4-avx512vnni"),   affine<5>("gemm-affine5-avx512vnni"),
-    affine<6>("gemm-affine6-avx512vnni"),   affine<7>("gemm-affine7-avx512vnni"),
-    affine<8>("gemm-affine8-avx512vnni"),   shared<2>("gemm-table2-avx512vnni"),
-    shared<3>("gemm-table3-avx512vnni"),    shared<4>("gemm-table4-avx512vnni"),
-    shared<5>("gemm-table5-avx512vnni"),    shared<6>("gemm-table6-avx512vnni"),
-    shared<7>("gemm-table7-avx512vnni"),    shared<8>("gemm-table8-avx512vnni"),
-    by_row<2>("gemm-rowtable2-avx512vnni"), by_row<3>("gemm-rowtable3-avx512vnni"),
-    by_row<4>("gemm-rowtable4-avx512vnni"), by_row<5>("gemm-rowtable5-avx512vnni"),
-    by_row<6>("gemm-rowtable6-avx512vnni"), wide<2>("gemm-wide2-avx512vnni"),
-    wide<3>("gemm-wide3-avx512vnni"),       wide<4>("gemm-wide4-avx512vnni"),
-    wide<5>("gemm-wide5-avx512vnni"),       wide<6>("gemm-wide6-avx512vnni"),
-    wide<7>("gemm-wide7-avx512vnni"),       wide<8>("gemm-wide8-avx512vnni"),
-    planes<1>("gemm-planes1-avx512vnni"),   planes<2>("gemm-planes2-avx512vnni"),
-    planes<3>("gemm-planes3-avx512vnni"),   planes<4>("gemm-planes4-avx512vnni"),
+#define TWOFOLD_ROW(accepts, type, bits, name) \
+  {"gemm-" name "-avx512vnni",                 \
+   twofold::Isa::kAvx512Vnni,                  \
+   5,                                          \
+   INT64_MAX,                                  \
+   accepts<bits>,                              \
+   scratch_bytes,                              \
+   gemm<type<bits>>},
+    TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW)
+#undef TWOFOLD_ROW
+        wide<2>("gemm-wide2-avx512vnni"),
+    wide<3>("gemm-wide3-avx512vnni"),
+    wide<4>("gemm-wide4-avx512vnni"),
+    wide<5>("gemm-wide5-avx512vnni"),
+    wide<6>("gemm-wide6-avx512vnni"),
+    wide<7>("gemm-wide7-avx512vnni"),
+    wide<8>("gemm-wide8-avx512vnni"),
 };
 
 }  // namespace
