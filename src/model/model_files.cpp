@@ -192,6 +192,19 @@ void parse_config(ModelFiles& files, const std::string& where) {
   add_token_ids(files, JsonFields(files.config_json, where));
 }
 
+void check_format_version(const JsonFields& quantization) {
+  const int64_t version = quantization.get_int("format_version");
+  if (version < 1) {
+    quantization.refuse("format_version",
+                        "written before formats were settled at version 1: quantize again");
+  }
+  if (version > kFolderFormatVersion) {
+    quantization.refuse("format_version",
+                        fmt::format("written by a newer twofold; this one reads versions 1 to {}",
+                                    kFolderFormatVersion));
+  }
+}
+
 void open_folder(ModelFiles& files) {
   const fs::path config = files.path / "config.json";
   if (!fs::exists(config)) {
@@ -215,11 +228,7 @@ void open_folder(ModelFiles& files) {
     if (quantization.get_string("quant_method", "") != "twofold") {
       quantization.refuse("quant_method", "only folders that twofold wrote, or plain weights");
     }
-    if (quantization.get_int("format_version") != kFolderFormatVersion) {
-      quantization.refuse("format_version", fmt::format("this program reads version {}: quantize "
-                                                        "the model again",
-                                                        kFolderFormatVersion));
-    }
+    check_format_version(quantization);
     files.quantization = *it;
   }
 }

@@ -36,8 +36,8 @@ struct Slot {
 
 enum class Container { kHuggingFace, kGguf, kLlama2c };
 
-/// Version of the folders that quantize writes. 0: may change until the fast kernels exist.
-inline constexpr int64_t kFolderFormatVersion = 0;
+/// Version of the folders that quantize writes. Every version from 1 on stays readable.
+inline constexpr int64_t kFolderFormatVersion = 1;
 
 struct ModelFiles {
   std::filesystem::path path;

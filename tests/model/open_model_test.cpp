@@ -108,9 +108,19 @@ TEST_F(OpenModel, OtherQuantizationsAndFolderVersionsAreRefused) {
   config_["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
   write_config();
   refused(ErrorCode::kUnsupported);
-  config_["quantization_config"] = {{"quant_method", "twofold"}, {"format_version", 99}};
-  write_config();
-  refused(ErrorCode::kUnsupported);
+  const auto refused_version = [&](int64_t version) {
+    config_["quantization_config"] = {{"quant_method", "twofold"}, {"format_version", version}};
+    write_config();
+    return refused(ErrorCode::kUnsupported);
+  };
+  const std::string old = refused_version(0);
+  EXPECT_NE(old.find("config.json"), std::string::npos) << old;
+  EXPECT_NE(old.find("quantize again"), std::string::npos) << old;
+  for (const int64_t version : {kFolderFormatVersion + 1, int64_t{99}}) {
+    const std::string message = refused_version(version);
+    EXPECT_NE(message.find(fmt::format("format_version = {}", version)), std::string::npos);
+    EXPECT_NE(message.find("newer twofold"), std::string::npos) << message;
+  }
   config_["quantization_config"] = {
       {"quant_method", "twofold"},
       {"format_version", kFolderFormatVersion},
