@@ -29,7 +29,7 @@ FORBIDDEN = re.compile(
     r"|\bfmt::(print|println)\s*\(|\b(assert)\s*\("
 )
 INTRINSIC = re.compile(r"\b(_mm\d*_\w+|__m(?:128|256|512)\w*|v(?:ld|st)\d+q?_\w+|__(?:AVX|SSE|FMA|ARM_NEON)\w*)\b")
-ISA_FILE = re.compile(r"^src/(?:.*/simd|kernels)/(?:avx2|avx512|amx|neon)/")
+ISA_FILE = re.compile(r"^src/(?:.*/simd|kernels)/(?:avx2|avx512|avx512vnni|amx|neon)/")
 ISA_HEADERS = {"immintrin.h", "arm_neon.h", "cstdint", "cstddef"}
 INTRINSIC_HEADER = re.compile(r"(?:[a-z]mmintrin|immintrin|arm_neon|x86intrin)\.h$")
 

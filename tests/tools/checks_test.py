@@ -52,6 +52,7 @@ class Layers(unittest.TestCase):
         text = "__m256 v = _mm256_setzero_ps();\n"
         self.assertEqual(len(violations_of(check_layers.check_text, "src/tensor/x.cpp", text)), 1)
         self.assertEqual(violations_of(check_layers.check_text, "src/tensor/simd/avx2/x.cpp", text), [])
+        self.assertEqual(violations_of(check_layers.check_text, "src/kernels/avx512vnni/x.h", text), [])
 
 
 class Names(unittest.TestCase):
