@@ -1,15 +1,21 @@
 #include "commands.h"
 
+#include <algorithm>
+
 #include "base/context.h"
 
 namespace twofold::cli {
 
 std::vector<Command> all_commands() {
-  std::vector<Command> commands = {import_command(),   quantize_command(), inspect_command(),
-                                   generate_command(), eval_command(),     compare_command(),
-                                   logits_command(),   demo_command()};
+  std::vector<Command> commands = {
+      import_command(),  quantize_command(), inspect_command(), generate_command(), eval_command(),
+      compare_command(), logits_command(),   doctor_command(),  bench_command(),    demo_command()};
   for (Command& command : commands) {
-    for (Flag& flag : common_flags(*command.common)) command.flags.push_back(std::move(flag));
+    for (Flag& flag : common_flags(*command.common)) {
+      // A command may have a row of that name that means more.
+      const auto same = [&](const Flag& own) { return own.names == flag.names; };
+      if (std::ranges::none_of(command.flags, same)) command.flags.push_back(std::move(flag));
+    }
   }
   return commands;
 }

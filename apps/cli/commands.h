@@ -16,6 +16,8 @@ Command generate_command();
 Command eval_command();
 Command compare_command();
 Command logits_command();
+Command doctor_command();
+Command bench_command();
 Command demo_command();
 
 /// All of them, in the order of help.

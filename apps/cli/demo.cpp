@@ -1,15 +1,12 @@
 #include "demo.h"
 
-#include <stdlib.h>
-
 #include <array>
-#include <cerrno>
-#include <cstring>
 
 #include "engine/generate.h"
 #include "engine/load_tokenizer.h"
 #include "io/file.h"
 #include "pipeline/quantize_model.h"
+#include "temporary_folder.h"
 
 namespace twofold::cli {
 
@@ -21,33 +18,6 @@ constexpr std::string_view kRtn = "round to nearest, per row";
 constexpr std::string_view kPot = "powers of two, per row";
 constexpr std::string_view kPublished = "powers of two as published, per tensor";
 constexpr std::string_view kGptq = "GPTQ", kGptqt = "GPTQT", kQuip = "QuIP";
-
-/// A folder for one run, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::error_code error;
-    const fs::path parent = fs::temp_directory_path(error);
-    if (error) {
-      fail(ErrorCode::kIo, "TMPDIR", "expected a folder for temporary files: {}", error.message());
-    }
-    std::string name = (parent / "twofold-demo-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
-      fail(ErrorCode::kIo, name, "cannot make a folder: {}", std::strerror(errno));
-    }
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// Steps of the bar of the whole demonstration.
 constexpr int64_t kSteps = 1000;
@@ -202,7 +172,7 @@ std::vector<DemoRow> run_demo(const DemoOptions& options, const Context& ctx) {
   std::vector<DemoRow> rows;
   for (const DemoVariant& variant : demo_variants()) rows.push_back({.variant = &variant});
 
-  const TemporaryFolder folder;
+  const TemporaryFolder folder("demo");
   const fs::path training = folder.path() / "training.txt";
   write_text_file(training, std::string_view(text).substr(0, kDemoTextBegin));
   const auto models =

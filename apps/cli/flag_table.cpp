@@ -24,6 +24,8 @@ template <class T>
 std::string plain_text(const T& value) {
   if constexpr (std::is_same_v<T, std::vector<std::string>>) {
     return fmt::format("{}", fmt::join(value, " "));
+  } else if constexpr (std::is_same_v<T, std::vector<int64_t>>) {
+    return fmt::format("{}", fmt::join(value, ","));
   } else {
     return fmt::format("{}", value);
   }
@@ -56,6 +58,17 @@ T parse_number(const Flag& flag, const std::string& text) {
   return value;
 }
 
+/// "1,2,4"; every number within the range of the flag.
+std::vector<int64_t> parse_numbers(const Flag& flag, const std::string& text) {
+  std::vector<int64_t> numbers;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    numbers.push_back(parse_number<int64_t>(flag, text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return numbers;
+}
+
 void check_choice(const Flag& flag, const std::string& text) {
   if (flag.choices.empty()) return;
   std::vector<std::string> names;
@@ -73,6 +86,8 @@ void store_value(const Flag& flag, const std::string& text, T& out) {
     store_value(flag, text, out.emplace());
   } else if constexpr (std::is_arithmetic_v<T>) {
     out = parse_number<T>(flag, text);
+  } else if constexpr (std::is_same_v<T, std::vector<int64_t>>) {
+    out = parse_numbers(flag, text);
   } else {
     check_choice(flag, text);
     out = text;

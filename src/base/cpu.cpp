@@ -68,8 +68,8 @@ std::pair<int, int> core_of(int cpu) {
   return {package.value_or(-1), core.value_or(cpu)};
 }
 
-/// CPUs granted by the cgroup quota (v2, then v1), rounded up; a large number if unlimited.
-int cgroup_cpus() {
+/// CPUs granted by the cgroup quota (v2, then v1), rounded up; nothing if unlimited.
+std::optional<int> cgroup_cpus() {
   std::ifstream v2("/sys/fs/cgroup/cpu.max");
   std::string quota;
   double period = 0;
@@ -81,7 +81,41 @@ int cgroup_cpus() {
   if (v1_quota && v1_period && *v1_quota > 0 && *v1_period > 0) {
     return std::max(1, (*v1_quota + *v1_period - 1) / *v1_period);
   }
-  return 1 << 20;
+  return std::nullopt;
+}
+
+std::string read_word(const std::string& path) {
+  std::ifstream file(path);
+  std::string word;
+  file >> word;
+  return word;
+}
+
+/// "2048K" in bytes; 0 if it is no such text.
+int64_t size_in_bytes(const std::string& text) {
+  char* end = nullptr;
+  const int64_t number = std::strtoll(text.c_str(), &end, 10);
+  if (number <= 0 || number > int64_t{1} << 40) return 0;
+  switch (*end) {
+    case 'K':
+      return number << 10;
+    case 'M':
+      return number << 20;
+    default:
+      return number;
+  }
+}
+
+/// Processors in a list such as "0-3,8".
+int count_of_list(const std::string& list) {
+  std::istringstream parts(list);
+  int count = 0;
+  for (std::string part; std::getline(parts, part, ',');) {
+    const size_t dash = part.find('-');
+    const int first = std::atoi(part.c_str());
+    count += dash == std::string::npos ? 1 : std::atoi(part.c_str() + dash + 1) - first + 1;
+  }
+  return std::max(1, count);
 }
 
 }  // namespace
@@ -135,6 +169,10 @@ bool cpu_has(Isa isa) {
 #endif
 }
 
+bool refused_by_system(Isa isa) {
+  return isa == Isa::kAmx && cpu_has(Isa::kAvx512Vnni) && cpu_has_tiles() && !tiles_permitted();
+}
+
 Isa select_isa() {
   if (const char* wanted = std::getenv("TWOFOLD_ISA"); wanted != nullptr && *wanted != '\0') {
     const std::optional<Isa> isa = parse_isa(wanted);
@@ -180,10 +218,35 @@ std::vector<int> usable_cpus() {
   return first;
 }
 
-int default_threads() {
+ThreadChoice choose_threads() {
+  ThreadChoice choice;
+  const std::vector<int> usable = usable_cpus();
   std::set<std::pair<int, int>> cores;
-  for (int cpu : usable_cpus()) cores.insert(core_of(cpu));
-  return std::max(1, std::min(static_cast<int>(cores.size()), cgroup_cpus()));
+  for (int cpu : usable) cores.insert(core_of(cpu));
+  choice.usable = static_cast<int>(usable.size());
+  choice.cores = static_cast<int>(cores.size());
+  const std::string online = read_word("/sys/devices/system/cpu/online");
+  choice.online = std::max(choice.usable, online.empty() ? 1 : count_of_list(online));
+  choice.quota = cgroup_cpus();
+  choice.threads = std::max(1, std::min(choice.cores, choice.quota.value_or(choice.cores)));
+  return choice;
+}
+
+int default_threads() { return choose_threads().threads; }
+
+std::vector<CacheLevel> data_caches() {
+  std::vector<CacheLevel> caches;
+  for (int index = 0;; ++index) {
+    const std::string base =
+        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+    const std::optional<int> level = read_int(base + "level");
+    if (!level) break;
+    const int64_t bytes = size_in_bytes(read_word(base + "size"));
+    if (bytes == 0 || read_word(base + "type") == "Instruction") continue;
+    caches.push_back({*level, bytes, count_of_list(read_word(base + "shared_cpu_list"))});
+  }
+  std::ranges::sort(caches, {}, &CacheLevel::bytes);
+  return caches;
 }
 
 }  // namespace twofold

@@ -2,6 +2,7 @@
 // process may use. Read once, on first use; no other state.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,6 +22,9 @@ std::optional<Isa> parse_isa(std::string_view name);
 /// Whether the CPU has the level and the operating system lets this process use it.
 bool cpu_has(Isa isa);
 
+/// Whether the CPU has the level, but the operating system refuses it to this process.
+bool refused_by_system(Isa isa);
+
 /// The best level of this CPU, or the level named by the environment variable TWOFOLD_ISA.
 /// @throws Error(kInvalidArgument) if the variable names an unknown level or one the CPU lacks.
 Isa select_isa();
@@ -32,8 +36,26 @@ std::string cpu_name();
 /// cores come first.
 std::vector<int> usable_cpus();
 
-/// Number of threads to use by default: distinct physical cores within the affinity mask and the
-/// cgroup quota, at least 1.
+/// Number of threads to use by default, and what it follows from: distinct physical cores within
+/// the affinity mask and the cgroup quota, at least 1.
+struct ThreadChoice {
+  int threads = 1;
+  int online = 1;            // logical processors of the machine
+  int usable = 1;            // of them in the affinity mask
+  int cores = 1;             // physical cores among these
+  std::optional<int> quota;  // processors that the cgroup grants, rounded up; nothing: no limit
+};
+ThreadChoice choose_threads();
+/// `choose_threads().threads`.
 int default_threads();
+
+/// A data cache as the operating system describes it.
+struct CacheLevel {
+  int level = 0;
+  int64_t bytes = 0;
+  int shared_by = 1;  // logical processors of the machine that use it
+};
+/// Data caches of the first processor, the smallest first; empty if the system does not say.
+std::vector<CacheLevel> data_caches();
 
 }  // namespace twofold

@@ -48,10 +48,11 @@ ThreadPool::ThreadPool(int threads, bool pin) {
   const int count = threads > 0 ? threads : default_threads();
   const std::vector<int> cpus = usable_cpus();
   workers_.reserve(static_cast<size_t>(count - 1));
+  const bool can_pin = pin && static_cast<size_t>(count) <= cpus.size();
+  bound_cpus_.assign(static_cast<size_t>(count), -1);
   for (int i = 1; i < count; ++i) {
-    const bool can_pin = pin && static_cast<size_t>(count) <= cpus.size();
-    workers_.emplace_back(&ThreadPool::worker_loop, this, i,
-                          can_pin ? cpus[static_cast<size_t>(i)] : -1);
+    if (can_pin) bound_cpus_[static_cast<size_t>(i)] = cpus[static_cast<size_t>(i)];
+    workers_.emplace_back(&ThreadPool::worker_loop, this, i, bound_cpus_[static_cast<size_t>(i)]);
   }
 }
 

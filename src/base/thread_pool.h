@@ -25,6 +25,9 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
+  /// The processor that each worker is bound to, -1 if it is not: [size()]. The caller's thread is
+  /// left as it is.
+  const std::vector<int>& bound_cpus() const { return bound_cpus_; }
 
   /// Calls body(item, worker) once for each item in [0, items), handed out one by one (dynamic).
   /// The first exception is rethrown here after all workers have stopped; later items are skipped.
@@ -40,6 +43,7 @@ class ThreadPool {
   void worker_loop(int worker, int cpu);
   void run_task(int worker) noexcept;
 
+  std::vector<int> bound_cpus_;
   std::vector<std::thread> workers_;
   const std::function<void(int)>* task_ = nullptr;
   alignas(128) std::atomic<uint64_t> phase_{0};

@@ -73,8 +73,6 @@ class TextOut {
   size_t given_ = 0;
 };
 
-constexpr int64_t kPromptChunk = 512;  // tokens per forward pass of a prompt
-
 /// Runs the prompt through the cache; leaves the last position's hidden state in `hidden`.
 void run_prompt(const Model& model, std::span<const int32_t> prompt, KvCache& cache,
                 std::vector<float>& hidden, const Context& ctx) {

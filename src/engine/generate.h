@@ -13,6 +13,9 @@
 
 namespace twofold {
 
+/// Tokens per forward pass of a prompt.
+inline constexpr int64_t kPromptChunk = 512;
+
 enum class StopReason { kLength, kEndToken, kStopString, kContextFull };
 std::string_view stop_reason_name(StopReason reason);
 

@@ -4,6 +4,7 @@
 // neighbours; values [positions][head_dim]; for 8 bits a float32 scale per position.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -86,6 +87,8 @@ class KvCache {
   /// Makes room for `count` more positions. @throws Error(kInvalidArgument) beyond the capacity.
   void reserve(int64_t count);
   void advance(int64_t count) { length_ += count; }
+  /// Forgets the positions from `length` on; does nothing if there are none.
+  void truncate(int64_t length) { length_ = std::min(length_, length); }
 
  private:
   int64_t capacity_;

@@ -1,0 +1,176 @@
+#include "pipeline/doctor.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "base/json.h"
+#include "kernels/select.h"
+
+namespace twofold {
+namespace {
+
+MachineSpeed measure_speed(const Context& ctx) {
+  MachineSpeed speed;
+  speed.threads = ctx.pool.size();
+  speed.peaks = measure_peaks(ctx);
+  speed.read_bytes_per_second = median(measure_read_bandwidth(ctx));
+  return speed;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  return result;
+}
+
+/// Names the kernel for `rows` rows; clears `fast` if it is none above the baseline.
+std::string kernel_name(const Format& format, int64_t rows, Isa isa, bool& fast) {
+  const Kernel* kernel = select_kernel(format, rows, isa);
+  fast = fast && kernel != nullptr && kernel->isa > Isa::kScalar;
+  return std::string(kernel != nullptr ? kernel->name : kDecodedPanels);
+}
+
+MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, Isa isa, Activations activations) {
+  MatrixKernel matrix;
+  matrix.name = slot.name;
+  matrix.rows = slot.shape[0];
+  matrix.cols = slot.shape[1];
+  const bool table = slot.role == Role::kEmbedding && tied_head;
+  matrix.per_prompt_token = is_block_linear(slot.role);
+  matrix.per_token = matrix.per_prompt_token || slot.role == Role::kHead || table;
+  matrix.one_row = matrix.many_rows = kDecodedPanels;
+  if (slot.format.empty()) {
+    matrix.format = lower(slot.tensor->type->name);
+    matrix.bytes = stored_bytes(*slot.tensor->type, slot.shape, slot.name);
+    return matrix;
+  }
+  matrix.format = slot.format;
+  matrix.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
+  const Format format = parse_format(slot.format);
+  if (activations == Activations::kFloat) return matrix;
+  matrix.fast = true;
+  matrix.one_row = kernel_name(format, 1, isa, matrix.fast);
+  // The head multiplies the last row of a prompt only.
+  const int64_t many = matrix.per_prompt_token ? kPromptRows : 1;
+  matrix.many_rows = kernel_name(format, many, isa, matrix.fast);
+  return matrix;
+}
+
+OrderedJson to_json(const MachineSpeed& speed) {
+  return {{"threads", speed.threads},
+          {"read_bytes_per_second", speed.read_bytes_per_second},
+          {"integer_operations_per_second", speed.peaks.integer.operations_per_second},
+          {"integer_instruction", speed.peaks.integer.instruction},
+          {"float_operations_per_second", speed.peaks.floating.operations_per_second},
+          {"float_instruction", speed.peaks.floating.instruction}};
+}
+
+}  // namespace
+
+MachineReport diagnose_machine(const Context& ctx) {
+  MachineReport report;
+  report.cpu = cpu_name();
+  for (const Isa isa : all_isas()) {
+    if (cpu_has(isa)) report.offered.push_back(isa);
+  }
+  report.used = ctx.isa;
+  report.capped = ctx.isa != report.offered.back();
+  report.caches = data_caches();
+  report.choice = choose_threads();
+  report.bound_cpus = ctx.pool.bound_cpus();
+  if (ctx.pool.size() > 1) {
+    ThreadPool one(1);
+    Context alone{.pool = one, .isa = ctx.isa, .cancel = ctx.cancel};
+    report.speeds.push_back(measure_speed(alone));
+  }
+  report.speeds.push_back(measure_speed(ctx));
+  return report;
+}
+
+ModelTraffic model_traffic(const ModelFiles& files, Isa isa, Activations activations) {
+  const bool has_head =
+      std::ranges::any_of(files.slots, [](const Slot& slot) { return slot.role == Role::kHead; });
+  ModelTraffic traffic;
+  std::map<std::string, int64_t> format_bytes;
+  for (const Slot& slot : files.slots) {
+    if (slot.shape.size() != 2) continue;
+    MatrixKernel matrix = matrix_kernel(slot, !has_head, isa, activations);
+    if (matrix.per_prompt_token) {
+      traffic.block_bytes += matrix.bytes;
+      traffic.block_weights += matrix.rows * matrix.cols;
+      format_bytes[matrix.format] += matrix.bytes;
+    } else if (matrix.per_token) {
+      traffic.head_bytes += matrix.bytes;
+      traffic.head_weights += matrix.rows * matrix.cols;
+    }
+    traffic.matrices.push_back(std::move(matrix));
+  }
+  const auto most =
+      std::ranges::max_element(format_bytes, {}, [](const auto& f) { return f.second; });
+  if (most != format_bytes.end()) traffic.format = most->first;
+  return traffic;
+}
+
+double predicted_tokens_per_second(const ModelTraffic& traffic, const MachineSpeed& speed) {
+  const int64_t bytes = std::max<int64_t>(1, traffic.bytes_per_token());
+  return speed.read_bytes_per_second / static_cast<double>(bytes);
+}
+
+OrderedJson to_json(const MachineReport& machine) {
+  OrderedJson json;
+  json["cpu"] = machine.cpu;
+  json["isa"] = isa_name(machine.used);
+  json["isa_capped"] = machine.capped;
+  json["isas"] = OrderedJson::array();
+  for (const Isa isa : all_isas()) {
+    json["isas"].push_back({{"name", isa_name(isa)},
+                            {"offered", std::ranges::count(machine.offered, isa) > 0},
+                            {"refused_by_system", refused_by_system(isa)},
+                            {"used", isa <= machine.used}});
+  }
+  json["caches"] = OrderedJson::array();
+  for (const CacheLevel& cache : machine.caches) {
+    json["caches"].push_back(
+        {{"level", cache.level}, {"bytes", cache.bytes}, {"shared_by", cache.shared_by}});
+  }
+  const ThreadChoice& choice = machine.choice;
+  json["threads"] = machine.bound_cpus.size();
+  json["default_threads"] = choice.threads;
+  json["processors_online"] = choice.online;
+  json["processors_usable"] = choice.usable;
+  json["physical_cores"] = choice.cores;
+  json["cgroup_quota"] = choice.quota ? OrderedJson(*choice.quota) : OrderedJson();
+  json["bound_cpus"] = machine.bound_cpus;
+  json["speeds"] = OrderedJson::array();
+  for (const MachineSpeed& speed : machine.speeds) json["speeds"].push_back(to_json(speed));
+  return json;
+}
+
+OrderedJson to_json(const ModelTraffic& traffic, const MachineReport& machine) {
+  OrderedJson json;
+  json["bytes_per_token"] = traffic.bytes_per_token();
+  json["predicted"] = OrderedJson::array();
+  for (const MachineSpeed& speed : machine.speeds) {
+    json["predicted"].push_back(
+        {{"threads", speed.threads},
+         {"tokens_per_second", predicted_tokens_per_second(traffic, speed)}});
+  }
+  json["matrices"] = OrderedJson::array();
+  for (const MatrixKernel& matrix : traffic.matrices) {
+    json["matrices"].push_back({{"name", matrix.name},
+                                {"rows", matrix.rows},
+                                {"cols", matrix.cols},
+                                {"format", matrix.format},
+                                {"bytes", matrix.bytes},
+                                {"per_token", matrix.per_token},
+                                {"kernel", matrix.one_row},
+                                {"prompt_kernel", matrix.many_rows},
+                                {"fast", matrix.fast}});
+  }
+  return json;
+}
+
+}  // namespace twofold
