@@ -6,6 +6,11 @@
 
 namespace twofold {
 
+/// Scores this far below the largest have no weight in a softmax. e^-69 = 2^-99.5: nothing in
+/// float32, while far smaller weights are subnormal numbers, with which products take a hundred
+/// times longer.
+inline constexpr float kNegligibleScore = -69.0f;
+
 struct Ops {
   /// Sum of a[i] b[i], i < n.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -25,9 +30,10 @@ struct Ops {
   /// y[i] = (x[i] - mean) / sqrt(var + eps) * w[i] + b[i]; b may be null. Two passes.
   void (*layer_norm)(const float* x, const float* w, const float* b, float eps, float* y,
                      int64_t n);
-  /// x = softmax(factor x) in place, factor > 0, with what joins it to the softmax of further
-  /// entries: *top = the largest factor x[i], *total = sum exp(factor x[i] - *top). Entries of -inf
-  /// become 0; of a row of nothing else, or of none: *top = -inf, *total = 0.
+  /// x = softmax(factor x) in place, factor > 0, weights below e^kNegligibleScore of the largest as
+  /// 0, with what joins it to the softmax of further entries: *top = the largest factor x[i],
+  /// *total = sum exp(factor x[i] - *top). Entries of -inf become 0; of a row of nothing else, or
+  /// of none: *top = -inf, *total = 0.
   void (*softmax)(float factor, float* x, int64_t n, float* top, float* total);
   /// log(sum exp x[i]), summed in double; -inf if every entry is -inf.
   float (*log_sum_exp)(const float* x, int64_t n);

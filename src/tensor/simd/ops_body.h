@@ -217,6 +217,11 @@ inline float max_scaled(float factor, const float* x, int64_t n) {
   return largest(max(m0, m1));
 }
 
+// e^x of a score below the largest, 0 below kNegligibleScore.
+inline Vec weight_vec(Vec x) {
+  return select_greater(set1(kNegligibleScore), x, set1(0.0f), exp_vec(x));
+}
+
 void softmax(float factor, float* x, int64_t n, float* top, float* total) {
   const float none = -__builtin_inff();
   *top = max_scaled(factor, x, n);
@@ -229,8 +234,8 @@ void softmax(float factor, float* x, int64_t n, float* top, float* total) {
   Vec s0 = set1(0.0f), s1 = s0;
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    const Vec e0 = exp_vec(sub(mul(by, load(x + i)), shift));
-    const Vec e1 = exp_vec(sub(mul(by, load(x + i + kLanes)), shift));
+    const Vec e0 = weight_vec(sub(mul(by, load(x + i)), shift));
+    const Vec e1 = weight_vec(sub(mul(by, load(x + i + kLanes)), shift));
     store(x + i, e0);
     store(x + i + kLanes, e1);
     s0 = add(s0, e0);
@@ -239,7 +244,7 @@ void softmax(float factor, float* x, int64_t n, float* top, float* total) {
   for (; i < n; i += kLanes) {
     const int64_t count = n - i < kLanes ? n - i : kLanes;
     const Vec in = count == kLanes ? load(x + i) : load_part(x + i, count, none);
-    const Vec e = exp_vec(sub(mul(by, in), shift));
+    const Vec e = weight_vec(sub(mul(by, in), shift));
     count == kLanes ? store(x + i, e) : store_part(x + i, e, count);
     s0 = add(s0, e);
   }

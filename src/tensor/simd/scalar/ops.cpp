@@ -82,7 +82,8 @@ void softmax(float factor, float* x, int64_t n, float* top, float* total) {
   }
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) {
-    x[i] = std::exp(x[i] - *top);
+    const float below = x[i] - *top;
+    x[i] = below < kNegligibleScore ? 0.0f : std::exp(below);
     sum += static_cast<double>(x[i]);
   }
   *total = static_cast<float>(sum);
