@@ -219,7 +219,8 @@ inline float max_scaled(float factor, const float* x, int64_t n) {
 
 // e^x of a score below the largest, 0 below kNegligibleScore.
 inline Vec weight_vec(Vec x) {
-  return select_greater(set1(kNegligibleScore), x, set1(0.0f), exp_vec(x));
+  const Vec least = set1(kNegligibleScore);
+  return select_greater(least, x, set1(0.0f), exp_vec(max(least, x)));
 }
 
 void softmax(float factor, float* x, int64_t n, float* top, float* total) {
