@@ -401,10 +401,17 @@ void gemm_of(const MatmulArgs& args) {
   gemm(args, unpack_chunk<Values>);
 }
 
+/// Fewest rows of activations; planes unpack more slowly than the level below multiplies a few.
+template <class Values>
+constexpr int64_t kFewest = kFewestRows;
+template <int kBits>
+constexpr int64_t kFewest<PlaneValues<kBits>> = 4 * kFewestRows;
+
 constexpr Kernel kKernels[] = {
-#define TWOFOLD_ROW(accepts, type, bits, name)                                       \
-  {"gemm-" name "-amx", twofold::Isa::kAmx,  kFewestRows, INT64_MAX,  accepts<bits>, \
-   scratch_bytes,       gemm_of<type<bits>>, false,       kPassBlocks},
+#define TWOFOLD_ROW(accepts, type, bits, name)                              \
+  {"gemm-" name "-amx", twofold::Isa::kAmx, kFewest<type<bits>>, INT64_MAX, \
+   accepts<bits>,       scratch_bytes,      gemm_of<type<bits>>, false,     \
+   kPassBlocks},
     TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW)
 #undef TWOFOLD_ROW
 };
