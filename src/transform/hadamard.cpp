@@ -4,6 +4,7 @@
 // block stays in registers.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -35,6 +36,12 @@ class SignedHadamard final : public Rotation {
       unit_signs_[i] = rng.next_u32() >> 31 == 0 ? scale : -scale;
       signs_[i] = static_cast<float>(unit_signs_[i]);
     }
+  }
+
+  uint64_t checksum() const override {
+    uint64_t hash = kChecksumStart;
+    for (const float sign : signs_) hash = add_to_checksum(hash, std::bit_cast<uint32_t>(sign));
+    return hash;
   }
 
   int64_t size() const override { return static_cast<int64_t>(signs_.size()); }
@@ -98,24 +105,34 @@ std::string check_shape(const Params& /*params*/, int64_t rows, int64_t cols) {
 }
 
 TransformSpec fit_input(const TransformProblem& problem, ThreadPool& /*pool*/) {
-  return {.name = "hadamard",
-          .variant = {},
-          .input_seed = Rng(problem.seed, fmt::format("{}/input", problem.name)).next_u64(),
-          .input_scale = {}};
+  TransformSpec spec{
+      .name = "hadamard",
+      .variant = {},
+      .input_seed = Rng(problem.seed, fmt::format("{}/input", problem.name)).next_u64(),
+      .input_scale = {}};
+  spec.input_checksum = SignedHadamard(spec.input_seed, problem.weights.front().cols).checksum();
+  return spec;
 }
 
-void add_output(TransformSpec& spec, uint64_t seed, std::string_view matrix_name,
-                int64_t /*rows*/) {
+void add_output(TransformSpec& spec, uint64_t seed, std::string_view matrix_name, int64_t rows) {
   spec.output_seed = Rng(seed, fmt::format("{}/output", matrix_name)).next_u64();
+  spec.output_checksum = SignedHadamard(spec.output_seed, rows).checksum();
+}
+
+std::unique_ptr<const Rotation> draw(std::string_view side, uint64_t seed, uint64_t checksum,
+                                     int64_t n) {
+  auto rotation = std::make_unique<SignedHadamard>(seed, n);
+  check_drawn(*rotation, "hadamard", side, seed, checksum);
+  return rotation;
 }
 
 std::unique_ptr<const PreparedTransform> prepare(const TransformSpec& spec, int64_t rows,
                                                  int64_t cols) {
   check_input_scale(spec, cols, false);
-  auto input = std::make_unique<SignedHadamard>(spec.input_seed, cols);
+  auto input = draw("input", spec.input_seed, spec.input_checksum, cols);
   if (rows == 0) return make_two_sided({}, std::move(input), nullptr);
   return make_two_sided({}, std::move(input),
-                        std::make_unique<SignedHadamard>(spec.output_seed, rows));
+                        draw("output", spec.output_seed, spec.output_checksum, rows));
 }
 
 int64_t stored_bytes(const TransformSpec& /*spec*/) { return 0; }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "tensor/gemm.h"
+#include "transform/two_sided.h"
 
 namespace twofold {
 namespace {
@@ -61,13 +62,10 @@ std::vector<float> transposed(const std::vector<float>& m, int64_t n) {
   return result;
 }
 
-uint64_t add_to_checksum(uint64_t hash, const std::vector<float>& values) {
-  for (const float value : values) {
-    const uint32_t bits = std::bit_cast<uint32_t>(value);
-    for (int byte = 0; byte < 4; ++byte) {
-      hash = (hash ^ ((bits >> (8 * byte)) & 0xffu)) * 0x100000001b3ull;
-    }
-  }
+/// Of 4-byte numbers.
+template <class T>
+uint64_t add_all(uint64_t hash, const std::vector<T>& values) {
+  for (const T value : values) hash = add_to_checksum(hash, std::bit_cast<uint32_t>(value));
   return hash;
 }
 
@@ -178,9 +176,9 @@ KroneckerRotation::KroneckerRotation(uint64_t seed, FactorRule rule, int64_t n)
   TWOFOLD_ASSERT(kronecker_refusal(rule, n).empty());
   const std::vector<float> left = to_floats(haar_matrix(seed, "left factor", factors_.p));
   const std::vector<float> right = to_floats(haar_matrix(seed, "right factor", factors_.q));
-  checksum_ = add_to_checksum(add_to_checksum(0xcbf29ce484222325ull, left), right);
   const std::vector<int32_t> in = random_permutation(seed, "input order", n);
   const std::vector<int32_t> out = random_permutation(seed, "output order", n);
+  checksum_ = add_all(add_all(add_all(add_all(kChecksumStart, left), right), in), out);
   forward_ = make_direction(in, out, left, transposed(right, factors_.q));
   backward_ = make_direction(inverse(out), inverse(in), transposed(left, factors_.p), right);
 }

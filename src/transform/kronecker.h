@@ -38,8 +38,8 @@ class KroneckerRotation final : public Rotation {
   KroneckerRotation(uint64_t seed, FactorRule rule, int64_t n);
 
   int64_t size() const override { return static_cast<int64_t>(forward_.in.size()); }
-  /// FNV-1a over the bits of both factors in float32: differs where the drawing did.
-  uint64_t checksum() const { return checksum_; }
+  /// Over both factors in float32 and both orders: differs where the drawing did.
+  uint64_t checksum() const override { return checksum_; }
 
   void apply(Matrix<float> x, Isa isa) const override { run(x, forward_, isa); }
   void undo(Matrix<float> x, Isa isa) const override { run(x, backward_, isa); }

@@ -79,11 +79,7 @@ std::unique_ptr<const Rotation> draw(std::string_view side, uint64_t seed, uint6
   const std::string refusal = kronecker_refusal(rule, n);
   if (!refusal.empty()) fail(ErrorCode::kCorruptFile, "transform 'quip'", refusal);
   auto rotation = std::make_unique<KroneckerRotation>(seed, rule, n);
-  if (rotation->checksum() != checksum) {
-    fail(ErrorCode::kCorruptFile, "transform 'quip'",
-         "expected factors of the {} side with checksum {:016x}, drew {:016x} from seed {}", side,
-         checksum, rotation->checksum(), seed);
-  }
+  check_drawn(*rotation, "quip", side, seed, checksum);
   return rotation;
 }
 

@@ -19,6 +19,8 @@ class Rotation {
   virtual void undo(Matrix<float> x, Isa isa) const = 0;
   /// `apply` in double precision, portable.
   virtual void apply(Matrix<double> x) const = 0;
+  /// Of everything that was drawn (FNV-1a over its bits).
+  virtual uint64_t checksum() const = 0;
 };
 
 }  // namespace twofold

@@ -142,6 +142,21 @@ void check_input_scale(const TransformSpec& spec, int64_t cols, bool wanted) {
   }
 }
 
+void check_drawn(const Rotation& rotation, std::string_view transform, std::string_view side,
+                 uint64_t seed, uint64_t checksum) {
+  if (rotation.checksum() == checksum) return;
+  fail(ErrorCode::kCorruptFile, fmt::format("transform '{}'", transform),
+       "expected numbers of the {} side with checksum {:016x}, drew {:016x} from seed {}", side,
+       checksum, rotation.checksum(), seed);
+}
+
+uint64_t add_to_checksum(uint64_t hash, uint32_t bits) {
+  for (int byte = 0; byte < 4; ++byte) {
+    hash = (hash ^ ((bits >> (8 * byte)) & 0xffu)) * 0x100000001b3ull;
+  }
+  return hash;
+}
+
 float storable_scale(double value) {
   return round_to_float16(static_cast<float>(std::clamp(value, 0x1p-14, 65504.0)));
 }

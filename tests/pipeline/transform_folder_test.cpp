@@ -104,6 +104,16 @@ TEST_F(TransformFolder, DamageIsFoundAndNamed) {
   says([](Json& t) { t["input_scale"] = "no.such.tensor"; }, "no.such.tensor");
 }
 
+TEST_F(TransformFolder, SignsThatAreNotTheStoredOnesAreRefused) {
+  const fs::path path = quantized("hadamard", {});
+  for (const char* field : {"input_seed", "output_seed", "input_checksum", "output_checksum"}) {
+    const std::string message =
+        load_edited(path, [&](Json& t) { t[field] = t[field].get<uint64_t>() ^ 1; });
+    EXPECT_NE(message.find("checksum"), std::string::npos) << field << message;
+    EXPECT_NE(message.find(kMatrix), std::string::npos) << message;
+  }
+}
+
 TEST_F(TransformFolder, TablesKeepTheModelsBasis) {
   RecipeFlags flags;
   flags.block = {.method = "rtn", .bits = 8};

@@ -123,6 +123,28 @@ struct Fitted {
   std::unique_ptr<const PreparedTransform> input_side, prepared;
 };
 
+TEST_P(TransformLaw, WhatIsDrawnFromAnotherSeedIsRefusedByName) {
+  const Sides s{48, 192};
+  const Fitted t(GetParam(), s);
+  EXPECT_EQ(t.spec.input_seed != 0, t.spec.input_checksum != 0);
+  EXPECT_EQ(t.spec.output_seed != 0, t.spec.output_checksum != 0);
+  TransformSpec other_input = t.spec, other_output = t.spec;
+  if (t.spec.input_seed != 0) other_input.input_seed ^= 1;
+  if (t.spec.output_seed != 0) other_output.output_seed ^= 1;
+  for (const TransformSpec& other : {other_input, other_output}) {
+    if (other == t.spec) continue;
+    try {
+      prepare_transform(other, s.rows, s.cols);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorruptFile);
+      const std::string message = error.what(), side = other == other_input ? "input" : "output";
+      EXPECT_NE(message.find(GetParam().transform), std::string::npos) << message;
+      EXPECT_NE(message.find(side + " side with checksum"), std::string::npos) << message;
+    }
+  }
+}
+
 // Each side is at most two orthogonal factors and a diagonal in float32: 20 roundings on values of
 // the norm of the matrix, each 2^-24, leave well under 1e-5 of it. (methods: round trip 1e-5.)
 TEST_P(TransformLaw, UndoneGivesTheMatrixBack) {
