@@ -1,5 +1,6 @@
 // Calibrated quantization: what it writes does not depend on threads, memory or interruptions; what
 // it says of itself is true.
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -19,6 +20,7 @@ namespace {
 
 using testing::error_of;
 using testing::read_file;
+using testing::set_number;
 using testing::stories;
 using testing::TempFolder;
 using testing::test_data;
@@ -269,6 +271,43 @@ TEST_F(Calibrated, TooLittleTextIsAnErrorWithBothCounts) {
   many.calibration->files = {folder_ / "none.txt"};
   error_of([&] { run(many); }, ErrorCode::kIo);
   EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
+}
+
+// The tables hold numbers that are finite, their sum is not: one character at the first place of
+// one window. Attention carries it to the whole window.
+TEST_F(Calibrated, TokensThatAreNotFiniteAreLeftOutUpToOnePercent) {
+  const fs::path model = folder_ / "model";
+  fs::copy(testing::shakespeare(), model);
+  set_number(model, "transformer.wte.weight", 3 * 128, 3e38f);  // '$'
+  set_number(model, "transformer.wpe.weight", 0, 3e38f);
+  std::string text = read_file(model / "input.txt").substr(0, 10000);
+  text[0] = '$';
+  write_file(folder_ / "text.txt", text);
+  ThreadPool pool(2, false);
+  const Context ctx{.pool = pool};
+  const auto quantized = [&](int64_t samples) {
+    QuantizeOptions wanted = options("out");
+    wanted.calibration = {.files = {folder_ / "text.txt"},
+                          .samples = samples,
+                          .context = 64,
+                          .sampling = Sampling::kConsecutive};
+    wanted.force = true;
+    return quantize_model(open_model(model), testing::recipe_of("rtn", 3, "keep"), wanted, ctx);
+  };
+  const QuantizeReport report = quantized(128);
+  const std::vector<InputReport>& inputs = report.calibration->inputs;
+  ASSERT_EQ(inputs.size(), 4u * 4);
+  for (const InputReport& input : inputs) {
+    const int64_t dropped = input.name == inputs[0].name ? 1 : 64;
+    EXPECT_EQ(input.dropped, dropped) << input.name;
+    EXPECT_EQ(input.tokens, 128 * 64 - dropped) << input.name;
+    const std::string note =
+        fmt::format("{}: {} tokens were not finite and left out", input.name, dropped);
+    EXPECT_NE(std::ranges::find(report.notes, note), report.notes.end()) << note;
+  }
+  const std::string message = error_of([&] { quantized(80); }, ErrorCode::kUnsupported);
+  EXPECT_NE(message.find("64 of 5120 tokens"), std::string::npos) << message;
+  EXPECT_NE(message.find(inputs[1].name), std::string::npos) << message;
 }
 
 TEST_F(Calibrated, ASourceWithoutTokenizerIsRefusedByName) {
