@@ -16,7 +16,8 @@ void run_inspect(const InspectFlags& flags, Session& session) {
   const ModelFiles files = open_model(flags.model);
   const QuantizeReport report = inspect_model(files);
   if (session.json()) return session.print_json(to_json(report));
-  session.print(model_summary(files) + "\n" + matrix_table(report) + "\n" + report_summary(report));
+  session.print(model_summary(files) + "\n" + matrix_table(report) + "\n" +
+                others_table(*report.others) + "\n" + report_summary(report));
 }
 
 }  // namespace
@@ -27,7 +28,7 @@ Command inspect_command() {
                   .summary = "Shows the matrices of a model: method, format, bits, bytes, loss.",
                   .common = std::make_shared<CommonFlags>(),
                   .flags = {model_flag(flags->model)},
-                  .json_keys = report_json_keys(),
+                  .json_keys = inspect_json_keys(),
                   .run = [flags](Session& session) { run_inspect(*flags, session); }};
   command.flags.push_back(json_flag(*command.common));
   return command;

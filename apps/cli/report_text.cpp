@@ -29,6 +29,18 @@ std::string matrix_table(const QuantizeReport& report) {
   return text_table(columns, rows);
 }
 
+std::string others_table(const OtherBytes& others) {
+  const std::vector<Column> columns = {
+      {"other tensors"}, {"format"}, {"bytes", true}, {"counted with"}};
+  std::vector<std::vector<std::string>> rows;
+  for (const TensorReport& tensor : others.tensors) {
+    rows.push_back(
+        {tensor.name, tensor.format, fmt::format("{}", tensor.bytes), tensor.counted_with});
+  }
+  rows.push_back({"headers and padding", "", fmt::format("{}", others.headers), ""});
+  return text_table(columns, rows);
+}
+
 std::string report_summary(const QuantizeReport& report) {
   return fmt::format(
       "bits        {:.4f} per weight of the quantized matrices, {:.4f} with everything\n"
@@ -98,6 +110,22 @@ std::vector<JsonKey> report_json_keys() {
       {"matrices[].explore_seconds", "of them, for trying more grids in the loop"},
       {"matrices[].parameters", "all parts and settings of the method, an object; null if kept"},
       {"matrices[].notes", "what the method had to say, a list of texts"}};
+}
+
+std::vector<JsonKey> inspect_json_keys() {
+  std::vector<JsonKey> keys = report_json_keys();
+  for (JsonKey key : std::initializer_list<JsonKey>{
+           {"other_tensors", "what no matrix has, a list, one object per tensor"},
+           {"other_tensors[].name", "tensor name"},
+           {"other_tensors[].format", "the stored type"},
+           {"other_tensors[].bytes", "that matrices do not take"},
+           {"other_tensors[].counted_with",
+            "the matrix whose bytes hold these too; null if none does, and then the sum of "
+            "matrices[].bytes, of these and of header_bytes is bytes"},
+           {"header_bytes", "headers of the weight files and padding between tensors"}}) {
+    keys.push_back(std::move(key));
+  }
+  return keys;
 }
 
 }  // namespace twofold::cli

@@ -14,6 +14,8 @@ namespace twofold::cli {
 std::string model_summary(const ModelFiles& files);
 /// A row per matrix.
 std::string matrix_table(const QuantizeReport& report);
+/// A row per tensor that no matrix has, and one for headers.
+std::string others_table(const OtherBytes& others);
 /// Bits and bytes of the whole.
 std::string report_summary(const QuantizeReport& report);
 /// What is known of the run that wrote it: calibration, score, time, memory.
@@ -22,6 +24,8 @@ std::string run_summary(const QuantizeReport& report);
 std::string forecast_text(const Forecast& forecast);
 /// The keys of to_json(QuantizeReport).
 std::vector<JsonKey> report_json_keys();
+/// The same for inspect_model, which knows other tensors too.
+std::vector<JsonKey> inspect_json_keys();
 /// The keys of run_to_json(QuantizeReport).
 std::vector<JsonKey> run_json_keys();
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/json.h"
@@ -29,8 +30,14 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-/// @param counted vectors of transforms that rows hold already.
-MatrixReport row_of(const Slot& slot, std::set<const StoredTensor*>& counted) {
+/// What rows hold of a tensor.
+struct Claim {
+  int64_t bytes = 0;
+  std::string vector_of;  // the matrix that a transform's vector counts with
+};
+using Claims = std::map<const StoredTensor*, Claim>;
+
+MatrixReport row_of(const Slot& slot, Claims& claims) {
   MatrixReport row;
   row.name = slot.name;
   row.rows = slot.shape[0];
@@ -40,7 +47,9 @@ MatrixReport row_of(const Slot& slot, std::set<const StoredTensor*>& counted) {
     row.format = slot.format;
     row.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
     // A vector that several matrices share counts with the first.
-    if (slot.input_scale != nullptr && counted.insert(slot.input_scale).second) {
+    claims[slot.tensor].bytes += row.bytes;
+    if (slot.input_scale != nullptr && claims[slot.input_scale].vector_of.empty()) {
+      claims[slot.input_scale].vector_of = slot.name;
       row.bytes += static_cast<int64_t>(slot.input_scale->bytes.size());
     }
     return row;
@@ -49,19 +58,37 @@ MatrixReport row_of(const Slot& slot, std::set<const StoredTensor*>& counted) {
   row.format = lower(slot.tensor->type->name);
   row.bytes = stored_bytes(*slot.tensor->type, slot.shape, slot.name);
   row.proxy_loss = 0;
+  claims[slot.tensor].bytes += row.bytes;
   return row;
+}
+
+OtherBytes others_of(const ModelFiles& files, int64_t file_bytes, const Claims& claims) {
+  OtherBytes others{.tensors = {}, .headers = file_bytes};
+  for (const StoredTensor& tensor : files.checkpoint->tensors()) {
+    const auto found = claims.find(&tensor);
+    const Claim claim = found == claims.end() ? Claim{} : found->second;
+    const auto size = static_cast<int64_t>(tensor.bytes.size());
+    others.headers -= size;
+    if (size == claim.bytes) continue;
+    others.tensors.push_back({.name = tensor.name,
+                              .format = lower(tensor.type->name),
+                              .bytes = size - claim.bytes,
+                              .counted_with = claim.vector_of});
+  }
+  return others;
 }
 
 }  // namespace
 
 QuantizeReport inspect_model(const ModelFiles& files) {
   QuantizeReport report;
-  std::set<const StoredTensor*> counted;
+  Claims claims;
   for (const Slot& slot : files.slots) {
-    if (slot.shape.size() == 2) report.matrices.push_back(row_of(slot, counted));
+    if (slot.shape.size() == 2) report.matrices.push_back(row_of(slot, claims));
   }
   if (files.is_quantized()) read_report(files.path / kReportFile, report);
   report.bytes = weight_file_bytes(files);
+  report.others = others_of(files, report.bytes, claims);
   report.parameters = files.parameters();
   complete_figures(report);
   return report;

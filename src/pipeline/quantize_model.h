@@ -84,6 +84,19 @@ struct PhaseSeconds {
   double seconds = 0;
 };
 
+/// A tensor that is no matrix, or of which matrices take a part only.
+struct TensorReport {
+  std::string name, format;
+  int64_t bytes = 0;         // that no matrix has
+  std::string counted_with;  // the matrix whose bytes hold these; empty if none does
+};
+
+/// Where the bytes of the weight files are that no matrix has.
+struct OtherBytes {
+  std::vector<TensorReport> tensors;
+  int64_t headers = 0;  // and padding between tensors
+};
+
 struct QuantizeReport {
   std::vector<MatrixReport> matrices;  // every two-dimensional tensor, kept ones too
   int64_t bytes = 0;                   // of all weight files
@@ -91,6 +104,7 @@ struct QuantizeReport {
   double bits_per_weight = 0;          // over the quantized matrices; over all if there are none
   double bits_per_weight_total = 0;    // 8 bytes / parameters
   double seconds = 0;
+  std::optional<OtherBytes> others;  // of inspect_model only
   // Of a run of quantize_model only:
   std::optional<CalibrationReport> calibration;
   std::vector<PhaseSeconds> phases;
@@ -122,7 +136,8 @@ struct ImportOptions {
 /// on a source that twofold quantized; Error(kCancelled).
 void import_model(const ModelFiles& source, const ImportOptions& options, const Context& ctx);
 
-/// The figures of `inspect`, for any model; methods and losses from the folder's report.
+/// The figures of `inspect`, for any model; methods and losses from the folder's report. Bytes of
+/// matrices, of tensors that are counted with none, and headers are those of the weight files.
 /// @throws Error(kIo | kCorruptFile) if a quantized folder has no report that fits it.
 QuantizeReport inspect_model(const ModelFiles& files);
 /// The interface of `inspect --json` (docs/folder.md).

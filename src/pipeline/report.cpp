@@ -141,6 +141,17 @@ OrderedJson to_json(const QuantizeReport& report) {
   json["bits_per_weight_total"] = report.bits_per_weight_total;
   json["matrices"] = OrderedJson::array();
   for (const MatrixReport& matrix : report.matrices) json["matrices"].push_back(to_json(matrix));
+  if (!report.others) return json;
+  json["other_tensors"] = OrderedJson::array();
+  for (const TensorReport& tensor : report.others->tensors) {
+    json["other_tensors"].push_back(
+        {{"name", tensor.name},
+         {"format", tensor.format},
+         {"bytes", tensor.bytes},
+         {"counted_with",
+          tensor.counted_with.empty() ? OrderedJson() : OrderedJson(tensor.counted_with)}});
+  }
+  json["header_bytes"] = report.others->headers;
   return json;
 }
 

@@ -292,6 +292,47 @@ TEST_F(Quantize, InspectJsonHasTheKeysOfTheInterface) {
   }
 }
 
+TEST_F(Quantize, InspectAccountsForEveryByte) {
+  std::vector<fs::path> models = {stories(),
+                                  shakespeare(),
+                                  tiny_model("gpt2"),
+                                  tiny_model("gpt2.gguf"),
+                                  tiny_model("llama-q4.gguf"),
+                                  tiny_model("llama-tied"),
+                                  tiny_model("llama-bias")};
+  ThreadPool pool(2, false);
+  const Context ctx{.pool = pool};
+  for (const std::string method : {"rtn", "quip", "awq", "gptqt"}) {
+    models.push_back(folder_ / method);
+    quantize_model(open_model(stories()), recipe_of(method, 3),
+                   {.output = models.back(),
+                    .calibration = CalibrationOptions{.files = {testing::test_data("text") /
+                                                                "ts-calibration.txt"},
+                                                      .samples = 2,
+                                                      .context = 32}},
+                   ctx);
+  }
+  int vectors = 0;
+  for (const fs::path& path : models) {
+    const ModelFiles files = open_model(path);
+    const QuantizeReport report = inspect_model(files);
+    ASSERT_TRUE(report.others);
+    int64_t sum = report.others->headers;
+    for (const MatrixReport& matrix : report.matrices) sum += matrix.bytes;
+    for (const TensorReport& tensor : report.others->tensors) {
+      if (tensor.counted_with.empty()) sum += tensor.bytes;
+      vectors += tensor.counted_with.empty() ? 0 : 1;
+    }
+    EXPECT_EQ(sum, report.bytes) << path;
+    if (fs::exists(path / "model.safetensors")) {
+      const RawSafetensors raw(path / "model.safetensors");
+      EXPECT_EQ(report.bytes, std::ssize(raw.bytes)) << path;
+      EXPECT_EQ(report.others->headers, static_cast<int64_t>(raw.data_begin)) << path;
+    }
+  }
+  EXPECT_EQ(vectors, 2 * 4 * open_model(stories()).config.layers) << "one an input, quip and awq";
+}
+
 TEST_F(Quantize, InspectCountsBlockTypesOfGguf) {
   const QuantizeReport report = inspect_model(open_model(tiny_model("llama-q4.gguf")));
   const auto row = std::find_if(report.matrices.begin(), report.matrices.end(),
