@@ -46,7 +46,8 @@ void pin_to(int cpu) {
 
 ThreadPool::ThreadPool(int threads, bool pin) {
   const int count = threads > 0 ? threads : default_threads();
-  const std::vector<int> cpus = usable_cpus();
+  const bool wants_cpus = pin && count > 1;  // finding them reads files
+  const std::vector<int> cpus = wants_cpus ? usable_cpus() : std::vector<int>();
   workers_.reserve(static_cast<size_t>(count - 1));
   const bool can_pin = pin && static_cast<size_t>(count) <= cpus.size();
   bound_cpus_.assign(static_cast<size_t>(count), -1);

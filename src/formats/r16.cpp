@@ -19,6 +19,34 @@ uint32_t lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
   return lane;
 }
 
+/// `lane_of` for a whole line: four codes at a time, which are the bytes of a word in order.
+template <int kWidth>
+uint32_t full_lane_of(const uint16_t* codes, int shift) {
+  constexpr uint64_t kMask = ((uint64_t{1} << kWidth) - 1) * 0x0001000100010001u;
+  uint32_t lane = 0;
+  for (int part = 0; part < 8 / kWidth; ++part) {
+    uint64_t four;
+    std::memcpy(&four, codes + 4 * part, sizeof(four));
+    four = four >> shift & kMask;
+    four = (four | four >> 8) & 0x0000ffff0000ffffu;
+    lane |= static_cast<uint32_t>(four | four >> 16) << (part * kWidth);
+  }
+  return lane;
+}
+
+uint32_t full_lane_of(const R16Field& field, const uint16_t* codes) {
+  switch (field.width) {
+    case 8:
+      return full_lane_of<8>(codes, field.shift);
+    case 4:
+      return full_lane_of<4>(codes, field.shift);
+    case 2:
+      return full_lane_of<2>(codes, field.shift);
+    default:
+      return full_lane_of<1>(codes, field.shift);
+  }
+}
+
 /// `lane_of` for a line of planes.
 uint32_t plane_lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
   uint32_t lane = 0;
@@ -40,8 +68,12 @@ void write_group(const R16Code& code, const uint16_t* codes, int64_t cols, std::
       const int64_t end = std::min(cols, begin + code.step);
       for (int64_t c = begin; c < end; c += field.span) {
         const int64_t n = std::min(field.span, end - c);
-        store(line,
-              code.planes ? plane_lane_of(field, codes + c, n) : lane_of(field, codes + c, n));
+        if (code.planes) {
+          store(line, plane_lane_of(field, codes + c, n));
+        } else {
+          store(line,
+                n == field.span ? full_lane_of(field, codes + c) : lane_of(field, codes + c, n));
+        }
         line += kLineBytes;
       }
     }

@@ -33,7 +33,7 @@ class FittedGrid {
   /// Fits the parameters of columns [col_begin, col_begin + weight.cols): a whole row or one group.
   /// @param weight     [rows, n] current (perhaps compensated) weights of these columns, finite.
   /// @param importance [n] diagonal of the second moment, or empty for equal importance.
-  /// @throws Error(kUnsupported) naming the row if a parameter does not fit its stored type.
+  /// Thread-safe for disjoint groups. @throws Error(kUnsupported) naming a row of too large values.
   virtual void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
                    ThreadPool& pool) = 0;
 

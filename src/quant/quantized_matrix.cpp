@@ -7,6 +7,7 @@
 #include "base/checked_math.h"
 #include "base/error.h"
 #include "base/float16.h"
+#include "quant/dequantize_rows.h"
 
 namespace twofold {
 namespace {
@@ -74,6 +75,18 @@ void check_planes(const QuantizedMatrix& q) {
         fail(ErrorCode::kInternal, kWhere, "level {} of a table is {}: no sum of its planes", code,
              levels[code]);
       }
+    }
+  }
+}
+
+void check_codes(const QuantizedMatrix& q) {
+  const uint32_t end = 1u << q.scheme.bits;
+  uint16_t all = 0;
+  for (uint16_t code : q.codes) all |= code;
+  if (all < end) return;  // the bound is a power of two
+  for (size_t i = 0; i < q.codes.size(); ++i) {
+    if (q.codes[i] >= end) {
+      fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], end);
     }
   }
 }
@@ -163,25 +176,26 @@ void validate(const QuantizedMatrix& q) {
   }
   check_scheme(q.scheme);
   check_count("codes", q.codes.size(), q.rows * q.cols);
-  const uint32_t end = 1u << q.scheme.bits;
-  for (size_t i = 0; i < q.codes.size(); ++i) {
-    if (q.codes[i] >= end) {
-      fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], end);
-    }
-  }
+  check_codes(q);
   check_parameters(q);
 }
 
 void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
   TWOFOLD_ASSERT(out.rows == q.rows && out.cols == q.cols);
+  dequantize_rows(q, 0, q.rows, out);
+}
+
+void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, int64_t row_end,
+                     Matrix<float> out) {
   const Scheme& scheme = q.scheme;
   const bool affine = scheme.kind == ValueKind::kAffine;
   const bool stored_zero = affine && zero_is_stored(scheme.zero);
   const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
   const float power = std::ldexp(1.0f, scheme.level_exponent);
   const int64_t group = scheme.group > 0 ? scheme.group : q.cols;
-  for (int64_t r = 0; r < q.rows; ++r) {
+  for (int64_t r = row_begin; r < row_end; ++r) {
     const uint16_t* codes = q.codes.data() + r * q.cols;
+    float* values = out.data + r * out.stride;
     for (int64_t begin = 0; begin < q.cols; begin += group) {
       const int64_t end = std::min(q.cols, begin + group);
       const size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, begin));
@@ -189,7 +203,7 @@ void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
       if (affine) {
         const float zero = stored_zero ? q.zero[set] : fixed;
         for (int64_t c = begin; c < end; ++c) {
-          out.at(r, c) = scale * (static_cast<float>(codes[c]) - zero);
+          values[c] = scale * (static_cast<float>(codes[c]) - zero);
         }
         continue;
       }
@@ -197,7 +211,7 @@ void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
       const float* levels = q.levels.data() + (table << scheme.bits);
       for (int64_t c = begin; c < end; ++c) {
         const float product = scale * (levels[codes[c]] * power);
-        out.at(r, c) = scheme.has_offset ? product + q.offset[set] : product;
+        values[c] = scheme.has_offset ? product + q.offset[set] : product;
       }
     }
   }

@@ -1,9 +1,13 @@
 // One matrix through transform, grid and rounding, and the loss that results.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <optional>
 #include <utility>
 
+#include "base/aligned_buffer.h"
 #include "base/error.h"
+#include "quant/dequantize_rows.h"
 #include "quant/method.h"
 #include "quant/proxy_loss.h"
 #include "quant/row_chunks.h"
@@ -11,10 +15,19 @@
 namespace twofold {
 namespace {
 
+/// Without a branch per number.
+bool all_finite(std::span<const float> row) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  uint32_t bad = 0;
+  for (float w : row) bad |= (std::bit_cast<uint32_t>(w) & kExponent) == kExponent ? 1u : 0u;
+  return bad == 0;
+}
+
 void check_finite(Matrix<const float> w, std::string_view name, const Context& ctx) {
   for_row_chunks(ctx.pool, w.rows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const std::span<const float> row = w.row(r);
+      if (all_finite(row)) continue;
       for (int64_t c = 0; c < w.cols; ++c) {
         const float value = row[static_cast<size_t>(c)];
         if (!std::isfinite(value)) {
@@ -28,11 +41,21 @@ void check_finite(Matrix<const float> w, std::string_view name, const Context& c
 }
 
 /// [rows, cols] packed.
-std::vector<float> packed_copy(Matrix<const float> w) {
-  std::vector<float> copy;
-  copy.reserve(static_cast<size_t>(w.rows * w.cols));
-  for (int64_t r = 0; r < w.rows; ++r) copy.insert(copy.end(), w.row(r).begin(), w.row(r).end());
+AlignedBuffer<float> packed_copy(Matrix<const float> w, ThreadPool& pool) {
+  AlignedBuffer<float> copy(static_cast<size_t>(w.rows * w.cols));
+  for_row_chunks(pool, w.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      std::copy_n(w.data + r * w.stride, w.cols, copy.data() + r * w.cols);
+    }
+  });
   return copy;
+}
+
+/// `restore` by all threads.
+void restore_rows(const QuantizedMatrix& q, Matrix<float> out, ThreadPool& pool) {
+  for_row_chunks(pool, q.rows,
+                 [&](int64_t begin, int64_t end) { dequantize_rows(q, begin, end, out); });
+  prepare_transform(q.transform, q.rows, q.cols)->undo_weight(out);
 }
 
 void check_moment(const MethodChoice& choice, const SecondMoment* moment, std::string_view name) {
@@ -115,7 +138,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   check_problem(choice, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
   check_finite(problem.weight, problem.matrix_name, ctx);
-  std::vector<float> basis = packed_copy(problem.weight);
+  AlignedBuffer<float> basis = packed_copy(problem.weight, ctx.pool);
   const Matrix<float> weight(basis.data(), rows, cols);
   std::optional<InputSide> own;
   if (!input.side) {
@@ -149,7 +172,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   solution.q = std::move(*grid).finish(std::move(rounded.codes));
   solution.q.transform = spec;
   validate(solution.q);
-  restore(solution.q, weight);
+  restore_rows(solution.q, weight, ctx.pool);
   Matrix<const double> h;
   if (problem.moment != nullptr) h = {problem.moment->h.data(), cols, cols};
   solution.proxy_loss = relative_loss(problem.weight, weight, h, ctx);

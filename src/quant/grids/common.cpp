@@ -90,9 +90,9 @@ bool may_search(const Params& params) {
 }
 
 float max_magnitude(std::span<const float> row) {
-  float result = 0;
-  for (float w : row) result = std::max(result, std::fabs(w));
-  return result;
+  int32_t top = 0;  // magnitudes are ordered as their bits, whose maxima become vectors
+  for (float w : row) top = std::max(top, std::bit_cast<int32_t>(w) & 0x7fffffff);
+  return std::bit_cast<float>(top);
 }
 
 ParameterGrid::ParameterGrid(Scheme scheme, int64_t rows, int64_t cols, std::string where)

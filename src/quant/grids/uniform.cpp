@@ -5,6 +5,7 @@
 // is GPTQ's MSE option with the squared error weighted by importance.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <tuple>
 
@@ -44,9 +45,18 @@ struct Parameters {
   float scale = 0, zero = 0;
 };
 
+/// Integers in the order of the floats whose bits they are made of, and back.
+int32_t ordered(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+
+/// Compares integers: loops over those become vectors, minima of floats do not.
 Extent extent_of(std::span<const float> row) {
-  const auto [lo, hi] = std::minmax_element(row.begin(), row.end());
-  return {*lo, *hi};
+  int32_t lo = INT32_MAX, hi = INT32_MIN;
+  for (float w : row) {
+    const int32_t at = ordered(std::bit_cast<int32_t>(w));
+    lo = std::min(lo, at);
+    hi = std::max(hi, at);
+  }
+  return {std::bit_cast<float>(ordered(lo)), std::bit_cast<float>(ordered(hi))};
 }
 
 class UniformGrid final : public ParameterGrid {
@@ -97,24 +107,34 @@ class UniformGrid final : public ParameterGrid {
       const size_t set = set_of(row_begin + r, col);
       const Rounder rounder =
           rounder_for({q_.scale[set], zero_is_stored(options_.zero) ? q_.zero[set] : fixed_zero_});
+      const float* from = target.data + r * target.stride;
+      uint16_t* to = codes.data + r * codes.stride;
+      float* __restrict values = value.data + r * value.stride;
       for (int64_t c = 0; c < target.cols; ++c) {
-        const float code = rounder.code(target.at(r, c));
-        codes.at(r, c) = static_cast<uint16_t>(code);
-        value.at(r, c) = rounder.value(code);
+        const float code = rounder.code(from[c]);
+        to[c] = static_cast<uint16_t>(static_cast<int32_t>(code));
+        values[c] = rounder.value(code);
       }
     }
   }
 
  private:
-  /// Rounds single weights by one set of parameters.
+  /// Rounds single weights by one set of parameters. Without branches, so that loops become
+  /// vectors: clamped first, which the whole bounds of the codes allow, every number is small
+  /// enough to be rounded by an addition.
   struct Rounder {
     float scale, zero;
     // A whole zero is added after rounding, as published; ties would differ otherwise.
     float before, after;
-    float lo, hi, rest;
+    float lo, hi;  // of the steps: codes less `after`
+    float rest;    // the code if the scale is 0
     float code(float target) const {
-      const float steps = round_half_even(target / scale + before) + after;
-      return scale != 0 ? std::clamp(steps, lo, hi) : rest;
+      constexpr float kOnes = 0x1.8p23f;  // floats around it are 1 apart
+      if (scale == 0) return rest;
+      const float steps = target / scale + before;
+      const float raised = steps < lo ? lo : steps;
+      const float inside = hi < raised ? hi : raised;
+      return (inside + kOnes) - kOnes + after;
     }
     float value(float code) const { return scale * (code - zero); }
   };
@@ -122,12 +142,13 @@ class UniformGrid final : public ParameterGrid {
   Rounder rounder_for(Parameters p) const {
     const bool whole =
         options_.zero == ZeroKind::kUnsigned || options_.zero == ZeroKind::kSymmetric;
+    const float after = whole ? p.zero : 0;
     return {.scale = p.scale,
             .zero = p.zero,
             .before = whole ? 0 : p.zero,
-            .after = whole ? p.zero : 0,
-            .lo = code_lo_,
-            .hi = code_hi_,
+            .after = after,
+            .lo = code_lo_ - after,
+            .hi = code_hi_ - after,
             .rest = std::clamp(round_half_even(p.zero), code_lo_, code_hi_)};
   }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/row_chunks.h"
+
 namespace twofold {
 
 ParamSpec importance_param() {
@@ -74,12 +76,23 @@ std::vector<float> column_importance(const RoundingInput& input, const Context& 
 
 void fit_groups(FittedGrid& grid, Matrix<const float> weight, std::span<const float> importance,
                 ThreadPool& pool) {
-  for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) {
+  const auto fit = [&](int64_t col, int64_t cols, ThreadPool& workers) {
     const std::span<const float> part =
         importance.empty()
             ? importance
             : importance.subspan(static_cast<size_t>(col), static_cast<size_t>(cols));
-    grid.fit(col, {weight.data + col, weight.rows, cols, weight.stride}, part, pool);
+    grid.fit(col, {weight.data + col, weight.rows, cols, weight.stride}, part, workers);
+  };
+  // The rows of one group of a small matrix are too little work to share: groups are shared then.
+  constexpr int64_t kManyRows = 64 * kRowChunk;
+  if (grid.group() == 0 || weight.rows >= kManyRows) {
+    for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) { fit(col, cols, pool); });
+    return;
+  }
+  pool.run(ceil_div(weight.cols, grid.group()), [&](int64_t item, int /*worker*/) {
+    ThreadPool alone(1, false);
+    const int64_t col = item * grid.group();
+    fit(col, std::min(grid.group(), weight.cols - col), alone);
   });
 }
 

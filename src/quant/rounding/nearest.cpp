@@ -14,7 +14,8 @@ RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& 
   std::vector<uint16_t> codes(static_cast<size_t>(weight.rows * weight.cols));
   for_row_chunks(ctx.pool, weight.rows, [&](int64_t begin, int64_t end) {
     const int64_t rows = end - begin;
-    std::vector<float> value(static_cast<size_t>(rows * weight.cols));
+    const int64_t widest = grid.group() > 0 ? std::min(grid.group(), weight.cols) : weight.cols;
+    std::vector<float> value(static_cast<size_t>(rows * widest));
     for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) {
       ctx.check_cancelled();
       grid.round(col, begin, {weight.data + begin * weight.stride + col, rows, cols, weight.stride},
