@@ -9,8 +9,10 @@
 #include "engine/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
@@ -65,6 +67,16 @@ Scratch& scratch() {
 }
 
 size_t floats(int64_t count) { return static_cast<size_t>(count); }
+
+/// Without a branch per number.
+bool all_finite(const float* x, int64_t count) {
+  constexpr uint32_t kExponent = 0x7f800000u;
+  uint32_t bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    bad |= (std::bit_cast<uint32_t>(x[i]) & kExponent) == kExponent ? 1u : 0u;
+  }
+  return bad == 0;
+}
 
 /// Floats that a part of `rows` rows takes: outputs, top, total.
 int64_t part_floats(int64_t rows, int64_t head_dim) { return rows * (head_dim + 2); }
@@ -206,14 +218,47 @@ class Attention {
                      isa_);
     }
     for (int64_t r = 0; r < scores.rows; ++r) {
-      // Query i of the group sees the keys up to its own position.
-      const int64_t unseen = group.queries - 1 - r % group.queries;
-      const int64_t seen = std::clamp<int64_t>(group.visible - unseen - begin, 0, keys);
+      const int64_t seen = seen_keys(group, r, begin, keys);
       op_.softmax(scale_, scores.row(r).data(), seen, to.top + r, to.total + r);
       std::fill(scores.row(r).data() + seen, scores.row(r).data() + keys, 0.0f);
     }
     const auto values = kv.values(group.kv_head, begin, keys, memory.values.data(), isa_);
-    matmul_nn_serial(scores, values, to.out, isa_);
+    weigh(group, begin, scores, values, to.out);
+  }
+
+  /// How many of the keys [begin, begin + keys) a row's query sees: those up to its own position.
+  static int64_t seen_keys(const Group& group, int64_t row, int64_t begin, int64_t keys) {
+    const int64_t later = group.queries - 1 - row % group.queries;
+    return std::clamp<int64_t>(group.visible - later - begin, 0, keys);
+  }
+
+  /// out = weights [rows, keys] values [keys, head_dim]. The weight 0 of an unseen key keeps only a
+  /// finite value out, so others are left out of the product and added where they are seen.
+  void weigh(const Group& group, int64_t begin, Matrix<const float> weights,
+             Matrix<const float> values, Matrix<float> out) const {
+    const int64_t keys = values.rows;
+    const int64_t by_all = seen_keys(group, 0, begin, keys);  // the first query sees the fewest
+    int64_t k = by_all;
+    while (k < keys && all_finite(values.row(k).data(), head_dim_)) ++k;
+    if (k == keys) {
+      matmul_nn_serial(weights, values, out, isa_);
+      return;
+    }
+    std::vector<float> copy(floats(keys * head_dim_));
+    const Matrix<float> finite(copy.data(), keys, head_dim_);
+    for (int64_t key = 0; key < keys; ++key) {
+      std::ranges::transform(values.row(key), finite.row(key).begin(),
+                             [&](float v) { return key < by_all || std::isfinite(v) ? v : 0.0f; });
+    }
+    matmul_nn_serial(weights, finite, out, isa_);
+    for (int64_t r = 0; r < out.rows; ++r) {
+      for (int64_t key = k; key < seen_keys(group, r, begin, keys); ++key) {
+        for (int64_t i = 0; i < head_dim_; ++i) {
+          const float value = values.at(key, i);
+          if (!std::isfinite(value)) out.at(r, i) += weights.at(r, key) * value;
+        }
+      }
+    }
   }
 
   /// Joins a part to the outputs of those before it; top and total [rows] describe these.

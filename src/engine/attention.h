@@ -25,7 +25,8 @@ struct AttentionInput {
 /// h, and heads that share keys read them together. Blocks of kKeyBlock keys are attended to one
 /// after the other and joined in order (online softmax, arXiv:2205.14135, Sec. 3.1): scratch memory
 /// does not grow with the sequence. The blocks of a few queries are work items of their own.
-/// The result depends neither on the number of threads nor on the other sequences.
+/// The result depends neither on the number of threads nor on the other sequences, and a row's not
+/// on later positions, whatever they hold.
 /// @param scale positive.
 void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
                const Context& ctx);

@@ -354,6 +354,44 @@ TEST(Attention, NumbersThatAreNotFiniteStayVisible) {
   }
 }
 
+TEST(Attention, NumbersThatAreNotFiniteReachNoEarlierPosition) {
+  ThreadPool pool(2);
+  constexpr float kBad[] = {std::numeric_limits<float>::quiet_NaN(),
+                            -std::numeric_limits<float>::infinity()};
+  for (const Shape& shape : kShapes) {
+    const ModelConfig c = config_of(shape);
+    const Inputs clean(shape);
+    for (const KvFormat& format : kv_formats()) {
+      for (const Isa isa : usable_isas()) {
+        const Context ctx{.pool = pool, .isa = isa};
+        const std::vector<float> expected = over_cache(clean, c, 0.2, format, ctx);
+        for (const int64_t from_end : {1, 70, 513}) {   // where the first bad position lies
+          const int64_t bad = shape.tokens - from_end;  // of the queries
+          if (bad < 0) continue;
+          Inputs in(shape);
+          for (int64_t t = bad; t < shape.tokens; t += 2) {
+            const int64_t position = shape.past + t;
+            const float value = kBad[t / 2 % 2];
+            std::ranges::fill(in.q.view.row(t), value);
+            in.k.view.at(position, 2) = value;
+            in.v.view.at(position, 1) = value;
+            in.v.view.at(position, shape.head_dim - 1) = value;
+          }
+          const std::vector<float> out = over_cache(in, c, 0.2, format, ctx);
+          const auto end = static_cast<ptrdiff_t>(bad * c.q_width());
+          ASSERT_TRUE(std::equal(out.begin(), out.begin() + end, expected.begin()))
+              << fmt::format("{} {} {} tokens after {}, bad from {}", format.name, isa_name(isa),
+                             shape.tokens, shape.past, bad);
+          for (int64_t t = bad; t < shape.tokens; ++t) {
+            EXPECT_FALSE(std::isfinite(out[static_cast<size_t>(t * c.q_width() + 1)]))
+                << format.name << " " << isa_name(isa) << ", token " << t;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(RopeTable, RotatesEachPairByItsAngle) {
   const std::vector<float> frequencies = {1.0f, 0.1f};
   RopeTable table(frequencies);

@@ -273,41 +273,59 @@ TEST_F(Calibrated, TooLittleTextIsAnErrorWithBothCounts) {
   EXPECT_FALSE(fs::exists(folder_ / "out.partial"));
 }
 
-// The tables hold numbers that are finite, their sum is not: one character at the first place of
-// one window. Attention carries it to the whole window.
-TEST_F(Calibrated, TokensThatAreNotFiniteAreLeftOutUpToOnePercent) {
-  const fs::path model = folder_ / "model";
-  fs::copy(testing::shakespeare(), model);
-  set_number(model, "transformer.wte.weight", 3 * 128, 3e38f);  // '$'
-  set_number(model, "transformer.wpe.weight", 0, 3e38f);
-  std::string text = read_file(model / "input.txt").substr(0, 10000);
-  text[0] = '$';
-  write_file(folder_ / "text.txt", text);
-  ThreadPool pool(2, false);
-  const Context ctx{.pool = pool};
-  const auto quantized = [&](int64_t samples) {
-    QuantizeOptions wanted = options("out");
-    wanted.calibration = {.files = {folder_ / "text.txt"},
-                          .samples = samples,
-                          .context = 64,
-                          .sampling = Sampling::kConsecutive};
+/// Quantizes the character model on windows of 64 tokens of a text that holds '$' at place `at` and
+/// nowhere else there; the numbers of tables are finite, but not the sum of this character's and
+/// this place's.
+class NotFiniteAt {
+ public:
+  NotFiniteAt(const testing::TempFolder& folder, int64_t at)
+      : text_(folder / "text.txt"), model_(folder / "model") {
+    fs::copy(testing::shakespeare(), model_);
+    set_number(model_, "transformer.wte.weight", 3 * 128, 3e38f);  // '$'
+    set_number(model_, "transformer.wpe.weight", at * 128, 3e38f);
+    std::string text = read_file(model_ / "input.txt").substr(0, 10000);
+    text[static_cast<size_t>(at)] = '$';
+    write_file(text_, text);
+  }
+  QuantizeReport quantized(QuantizeOptions wanted, int64_t samples) const {
+    wanted.calibration = {
+        .files = {text_}, .samples = samples, .context = 64, .sampling = Sampling::kConsecutive};
     wanted.force = true;
-    return quantize_model(open_model(model), testing::recipe_of("rtn", 3, "keep"), wanted, ctx);
-  };
-  const QuantizeReport report = quantized(128);
+    ThreadPool pool(2, false);
+    const Context ctx{.pool = pool};
+    return quantize_model(open_model(model_), testing::recipe_of("rtn", 3, "keep"), wanted, ctx);
+  }
+
+ private:
+  fs::path text_, model_;
+};
+
+void expect_dropped(const QuantizeReport& report, const InputReport& input, int64_t dropped) {
+  EXPECT_EQ(input.dropped, dropped) << input.name;
+  EXPECT_EQ(input.tokens, 128 * 64 - dropped) << input.name;
+  const std::string note =
+      fmt::format("{}: {} tokens were not finite and left out", input.name, dropped);
+  EXPECT_NE(std::ranges::find(report.notes, note), report.notes.end()) << note;
+}
+
+TEST_F(Calibrated, TokensThatAreNotFiniteAreLeftOutUpToOnePercent) {
+  const NotFiniteAt first(folder_, 0);  // attention carries it to the whole window
+  const QuantizeReport report = first.quantized(options("out"), 128);
   const std::vector<InputReport>& inputs = report.calibration->inputs;
   ASSERT_EQ(inputs.size(), 4u * 4);
   for (const InputReport& input : inputs) {
-    const int64_t dropped = input.name == inputs[0].name ? 1 : 64;
-    EXPECT_EQ(input.dropped, dropped) << input.name;
-    EXPECT_EQ(input.tokens, 128 * 64 - dropped) << input.name;
-    const std::string note =
-        fmt::format("{}: {} tokens were not finite and left out", input.name, dropped);
-    EXPECT_NE(std::ranges::find(report.notes, note), report.notes.end()) << note;
+    expect_dropped(report, input, input.name == inputs[0].name ? 1 : 64);
   }
-  const std::string message = error_of([&] { quantized(80); }, ErrorCode::kUnsupported);
+  const std::string message =
+      error_of([&] { first.quantized(options("out"), 80); }, ErrorCode::kUnsupported);
   EXPECT_NE(message.find("64 of 5120 tokens"), std::string::npos) << message;
   EXPECT_NE(message.find(inputs[1].name), std::string::npos) << message;
+}
+
+TEST_F(Calibrated, ALastTokenThatIsNotFiniteIsTheOnlyOneLeftOut) {
+  const QuantizeReport report = NotFiniteAt(folder_, 63).quantized(options("out"), 128);
+  ASSERT_EQ(report.calibration->inputs.size(), 4u * 4);
+  for (const InputReport& input : report.calibration->inputs) expect_dropped(report, input, 1);
 }
 
 TEST_F(Calibrated, ASourceWithoutTokenizerIsRefusedByName) {

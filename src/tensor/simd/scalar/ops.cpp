@@ -77,7 +77,7 @@ void softmax(float factor, float* x, int64_t n, float* top, float* total) {
   *top = max_of(x, n);
   *total = 0;
   if (*top == kNone) {
-    for (int64_t i = 0; i < n; ++i) x[i] = 0.0f;
+    for (int64_t i = 0; i < n; ++i) x[i] = std::isnan(x[i]) ? x[i] : 0.0f;
     return;
   }
   double sum = 0;
