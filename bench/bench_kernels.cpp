@@ -60,7 +60,7 @@ PackedMatrix any_matrix(const Format& format, int64_t rows, int64_t cols) {
   return pack(q);
 }
 
-void run(const Kernel& kernel, const PackedView& view, Int8Activations& x, std::vector<float>& y,
+void run(const Kernel& kernel, const PackedView& view, Int8Activations& x, AlignedBuffer<float>& y,
          ThreadPool& pool, std::vector<AlignedBuffer<uint8_t>>& scratch) {
   const MatmulArgs args = {.weights = &view,
                            .x = x.cut(view.group),
@@ -169,7 +169,7 @@ bool bench_case(const std::string& name, const Case& shape, ThreadPool& pool) {
   const Weights weights(format, shape);
   std::vector<float> x(static_cast<size_t>(shape.m * shape.cols));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f - 0.5f;
-  std::vector<float> y(static_cast<size_t>(shape.m * shape.rows));
+  AlignedBuffer<float> y(static_cast<size_t>(shape.m * shape.rows));
   Int8Activations rounded({x.data(), shape.m, shape.cols}, kActivationBlock, select_isa(), pool);
   const std::vector<const Kernel*> kernels = kernels_to_time(format, shape.m);
   std::map<const Kernel*, std::vector<double>> times;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/checked_math.h"
 #include "base/error.h"
@@ -11,6 +12,13 @@ namespace twofold {
 namespace {
 
 constexpr int64_t kRowsPerItem = 8;
+static_assert(kTileRows % kRowsPerItem == 0);
+constexpr int64_t kTileColumns = kInt8Padding;
+
+int64_t rows_of_tiles(int64_t rows, Isa isa) {
+  if (isa < Isa::kAmx || rows < kFewestTileRows) return 0;
+  return rows <= kTileRows ? kTileRows : round_up(rows, 2 * kTileRows);
+}
 
 }  // namespace
 
@@ -21,24 +29,45 @@ Int8Activations::Int8Activations(Matrix<const float> x, int64_t block, Isa isa, 
       blocks_(ceil_div(x.cols, block)),
       stride_(round_up(x.cols, kInt8Padding)),
       sums_per_row_(ceil_div(x.cols, kSumColumns)),
+      tile_rows_(rows_of_tiles(x.rows, isa)),
       values_(static_cast<size_t>(rows_ * stride_)),
+      tiles_(static_cast<size_t>(tile_rows_ * stride_)),
       scales_(static_cast<size_t>(rows_ * blocks_)),
       sums_(static_cast<size_t>(rows_ * sums_per_row_)) {
   TWOFOLD_ASSERT(is_activation_block(block));
   const RoundRowFn round = select_row_rounding(isa);
-  const auto rows = [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      round(x.row(r).data(), cols_, block_, values_.data() + r * stride_,
-            scales_.data() + r * blocks_, sums_.data() + r * sums_per_row_);
-    }
-  };
-  if (rows_ <= kRowsPerItem) {
-    rows(0, rows_);
+  if (rows_ <= kRowsPerItem && tile_rows_ == 0) {
+    round_rows(x, round, 0, rows_);
     return;
   }
-  pool.run(ceil_div(rows_, kRowsPerItem), [&](int64_t item, int) {
-    rows(item * kRowsPerItem, std::min(rows_, (item + 1) * kRowsPerItem));
+  const int64_t each = tile_rows_ == 0 ? kRowsPerItem : kTileRows;
+  pool.run(ceil_div(std::max(rows_, tile_rows_), each), [&](int64_t item, int) {
+    const int64_t begin = std::min(rows_, item * each), end = std::min(rows_, begin + each);
+    round_rows(x, round, begin, end);
+    if (tile_rows_ != 0) copy_to_tile(item * each, end);
   });
+}
+
+void Int8Activations::round_rows(Matrix<const float> x, RoundRowFn round, int64_t begin,
+                                 int64_t end) {
+  for (int64_t r = begin; r < end; ++r) {
+    round(x.row(r).data(), cols_, block_, values_.data() + r * stride_,
+          scales_.data() + r * blocks_, sums_.data() + r * sums_per_row_);
+  }
+}
+
+/// Rows [begin, end) to the tile that starts at row `begin`.
+void Int8Activations::copy_to_tile(int64_t begin, int64_t end) {
+  int8_t* to = tiles_.data() + begin * stride_;
+  for (int64_t c = 0; c < stride_; c += kTileColumns) {
+    for (int64_t r = begin; r < begin + kTileRows; ++r, to += kTileColumns) {
+      if (r < end) {
+        std::memcpy(to, values_.data() + r * stride_ + c, kTileColumns);
+      } else {
+        std::memset(to, 0, kTileColumns);
+      }
+    }
+  }
 }
 
 Int8Rows Int8Activations::cut(int64_t group) {
@@ -51,6 +80,8 @@ Int8Rows Int8Activations::cut(int64_t group) {
     segment_scales_.resize(static_cast<size_t>(rows_ * segments_));
     segment_sums_.resize(static_cast<size_t>(rows_ * segments_));
     group_sums_.resize(static_cast<size_t>(rows_ * groups));
+    tile_scales_.assign(static_cast<size_t>(tile_rows_ * segments_), 0.0f);
+    tile_sums_.assign(static_cast<size_t>(tile_rows_ * groups), 0.0f);
     for (int64_t r = 0; r < rows_; ++r) {
       float* scales = segment_scales_.data() + r * segments_;
       int32_t* sums = segment_sums_.data() + r * segments_;
@@ -68,6 +99,11 @@ Int8Rows Int8Activations::cut(int64_t group) {
           sum = std::fma(scales[s], static_cast<float>(sums[s]), sum);
         }
         group_sums_[static_cast<size_t>(r * groups + g)] = sum;
+        if (tile_rows_ != 0) tile_sums_[static_cast<size_t>(g * tile_rows_ + r)] = sum;
+      }
+      if (tile_rows_ == 0) continue;
+      for (int64_t s = 0; s < segments_; ++s) {
+        tile_scales_[static_cast<size_t>(s * tile_rows_ + r)] = scales[s];
       }
     }
     cut_for_ = group;
@@ -78,7 +114,11 @@ Int8Rows Int8Activations::cut(int64_t group) {
           .segments = segments_,
           .scales = segment_scales_.data(),
           .sums = segment_sums_.data(),
-          .group_sums = group_sums_.data()};
+          .group_sums = group_sums_.data(),
+          .tile_rows = tile_rows_,
+          .tiles = tiles_.data(),
+          .tile_scales = tile_scales_.data(),
+          .tile_sums = tile_sums_.data()};
 }
 
 void Int8Activations::dequantize(Matrix<float> out) const {

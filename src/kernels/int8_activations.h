@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/thread_pool.h"
 #include "kernels/kernel.h"
+#include "kernels/tables.h"
 #include "tensor/tensor.h"
 
 namespace twofold {
@@ -31,6 +32,7 @@ class Int8Activations {
   /// Rounds x [rows, cols]: scale = largest magnitude of the block / 127, value = x / scale to
   /// nearest, ties to even. The result does not depend on `isa` or threads.
   /// @param block 32, 64 or 128.
+  /// @param isa   the best of the kernels that will read it: only AMX needs tiles.
   Int8Activations(Matrix<const float> x, int64_t block, Isa isa, ThreadPool& pool);
 
   int64_t rows() const { return rows_; }
@@ -43,12 +45,17 @@ class Int8Activations {
   void dequantize(Matrix<float> out) const;
 
  private:
+  void round_rows(Matrix<const float> x, RoundRowFn round, int64_t begin, int64_t end);
+  void copy_to_tile(int64_t begin, int64_t end);
+
   int64_t rows_, cols_, block_, blocks_, stride_, sums_per_row_;
+  int64_t tile_rows_;             // 0: no tiles
   AlignedBuffer<int8_t> values_;  // [rows, stride]
+  AlignedBuffer<int8_t> tiles_;   // as Int8Rows::tiles
   std::vector<float> scales_;     // [rows, blocks]
   std::vector<int32_t> sums_;     // [rows, columns / kSumColumns, rounded up]
   int64_t cut_for_ = 0;           // group of the arrays below
-  std::vector<float> segment_scales_, group_sums_;
+  std::vector<float> segment_scales_, group_sums_, tile_scales_, tile_sums_;
   std::vector<int32_t> segment_sums_;
   int64_t segment_ = 0, segments_ = 0;
 };

@@ -24,6 +24,10 @@ constexpr int64_t kSumColumns = 32;
 /// Rows of int8 activations are padded with zeros to a multiple of this.
 constexpr int64_t kInt8Padding = 64;
 
+/// Rows of activations in a tile of the AMX unit, and fewest of them that are laid out in tiles.
+constexpr int64_t kTileRows = 16;
+constexpr int64_t kFewestTileRows = 8;
+
 /// Scale of a block of activations and what they are multiplied by before rounding.
 struct BlockScale {
   float scale, inverse;
@@ -78,6 +82,12 @@ struct Int8Rows {
   const float* scales = nullptr;      // [rows, segments]
   const int32_t* sums = nullptr;      // [rows, segments], of the values
   const float* group_sums = nullptr;  // [rows, groups of the weights], X above
+  // The same for kernels of AMX, if there are kFewestTileRows or more: rows in tiles, zero where
+  // there are none.
+  int64_t tile_rows = 0;               // rows rounded up to tiles, to pairs of them above one
+  const int8_t* tiles = nullptr;       // [tile_rows / kTileRows, stride / 64, kTileRows, 64]
+  const float* tile_scales = nullptr;  // [segments, tile_rows]
+  const float* tile_sums = nullptr;    // [groups of the weights, tile_rows], X above
 };
 
 /// y[i, r] for all rows i of activations and the weight rows of blocks [block_begin, block_end).

@@ -38,6 +38,15 @@ std::vector<std::string> integer_names() {
   return names;
 }
 
+/// What activations are rounded for, so that every kernel of this CPU can read them.
+Isa best_isa() {
+  Isa best = Isa::kScalar;
+  for (const Isa isa : all_isas()) {
+    if (cpu_has(isa)) best = isa;
+  }
+  return best;
+}
+
 struct Shape {
   int64_t rows, cols;
 };
@@ -104,7 +113,7 @@ TEST_P(KernelLaw, ScalarEqualsTheFloat64Product) {
     const PackedMatrix packed = random_packed(GetParam(), shape);
     const PackedView view = packed_view(packed);
     const std::vector<float> x = testing::normal_numbers(2 * shape.cols, 1, "x");
-    Int8Activations rounded({x.data(), 2, shape.cols}, kActivationBlock, Isa::kScalar, pool);
+    Int8Activations rounded({x.data(), 2, shape.cols}, kActivationBlock, best_isa(), pool);
     std::vector<float> used(x.size()), expected(static_cast<size_t>(2 * shape.rows));
     rounded.dequantize({used.data(), 2, shape.cols});
     reference_product(packed, {used.data(), 2, shape.cols}, {expected.data(), 2, shape.rows});
@@ -135,14 +144,14 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
     for (const int64_t m : {1, 2, 3, 4, 5, 13, 16, 40}) {
       for (const int64_t block : {int64_t{32}, kActivationBlock}) {
         const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
-        Int8Activations rounded({x.data(), m, shape.cols}, block, Isa::kScalar, pool);
+        Int8Activations rounded({x.data(), m, shape.cols}, block, best_isa(), pool);
         const int64_t y_stride = shape.rows + 3;
         const int64_t whole[] = {0, view.blocks};
         const std::vector<float> expected =
             product(view, *all_kernels().front(), rounded, y_stride, whole);
         const std::vector<int64_t> parts = {0, view.blocks / 2, view.blocks};
         for (const Kernel* kernel : kernels_of(format)) {
-          if (!cpu_has(kernel->isa)) continue;
+          if (!cpu_has(kernel->isa) || m < kernel->min_m) continue;
           ASSERT_EQ(product(view, *kernel, rounded, y_stride, parts), expected)
               << kernel->name << ' ' << shape.rows << " x " << shape.cols << ", m " << m
               << ", blocks of " << block;
@@ -162,7 +171,7 @@ TEST(ManyRows, EveryKernelEqualsTheScalarOne) {
     const PackedMatrix packed = random_packed(name, shape);
     const PackedView view = packed_view(packed);
     const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
-    Int8Activations rounded({x.data(), m, shape.cols}, kActivationBlock, Isa::kScalar, pool);
+    Int8Activations rounded({x.data(), m, shape.cols}, kActivationBlock, best_isa(), pool);
     const int64_t whole[] = {0, view.blocks};
     const std::vector<float> expected =
         product(view, *all_kernels().front(), rounded, shape.rows, whole);
@@ -204,7 +213,7 @@ TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   const PackedView view = packed_view(packed);
   for (const float sign : {1.0f, -1.0f}) {
     const std::vector<float> x(static_cast<size_t>(20 * 640), 127 * sign);
-    Int8Activations rounded({x.data(), 20, 640}, kActivationBlock, Isa::kScalar, pool);
+    Int8Activations rounded({x.data(), 20, 640}, kActivationBlock, best_isa(), pool);
     std::vector<float> expected(20 * 16);
     reference_product(packed, {x.data(), 20, 640}, {expected.data(), 20, 16});
     const int64_t whole[] = {0, view.blocks};
@@ -240,7 +249,7 @@ TEST(KernelLimits, TablesOfEverySpanDoNotSaturate) {
         const int64_t whole[] = {0, view.blocks};
         for (const float sign : {1.0f, -1.0f}) {
           const std::vector<float> x(static_cast<size_t>(kTokens * kCols), 127 * sign);
-          Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, Isa::kScalar, pool);
+          Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, best_isa(), pool);
           const std::vector<float> expected =
               product(view, *all_kernels().front(), rounded, kRows, whole);
           for (const Kernel* kernel : kernels_of(format)) {

@@ -1,0 +1,166 @@
+// Internal to kernels/amx: products of one segment of columns after another in the tiles, while
+// AVX-512 scales the sums of the segments before.
+//
+// Budget of 32 rows of activations x 32 rows of weights x 128 columns, a group of its own, in
+// cycles of the units of a Golden Cove core that are busy:
+//   tile products   8 TDPBSSD, 16 each                                               128
+//   load ports (2)  8 tiles of 16 lines; 64 rows of sums and of y, 2 x 32 broadcasts 160
+//   store port      4 tiles of 16 lines; 64 rows of y                                128
+//   floating point  64 rows x (convert, multiply, 2 FMA): 256. While tiles multiply,
+//                   their unit takes one of the two ports away: (256 + 128) / 2      192
+// The floating point bounds what this can reach to two thirds of the tile peak; a segment that
+// goes on with its group (convert, FMA) has half of it and is bound by loads.
+#pragma once
+
+#include "kernels/amx/scaling.h"
+
+namespace {
+
+/// Bytes of a tile of activations or weights of 64 columns.
+constexpr int64_t kTileBytes = 1024;
+
+/// Operands of one segment.
+struct Operands {
+  const uint8_t* weights;     // tiles of the first block
+  int64_t weight_stride;      // bytes to those of the second block
+  const int8_t* activations;  // tiles of the first 16 rows
+  int64_t activation_stride;  // bytes to those of the second 16 rows
+};
+
+/// The layout that LDTILECFG reads.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+/// Tiles 0 to 3: sums; 4 and 5: activations of `step` columns; 6 and 7: weights.
+void configure_tiles(int64_t step) {
+  TileConfig config;
+  for (int i = 0; i < 8; ++i) {
+    config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? step : 64);
+    config.rows[i] = static_cast<uint8_t>(i < 6 ? 16 : step / 4);
+  }
+  // GCC does not know that the instruction reads the whole structure.
+  __asm__ volatile("" : : "r"(&config) : "memory");
+  _tile_loadconfig(&config);
+}
+
+/// The product of one step of columns. Where a segment starts, each sum of the segment before is
+/// stored to `pending` just before its tile is used again. After each product kRows rows from
+/// kFirst on are scaled.
+template <int kTiles, bool kStart, int kFirst, int kRows, class AnyScaler>
+TWOFOLD_INLINE void multiply_step(const Operands& from, int64_t at, int32_t* pending,
+                                  const AnyScaler& scaler) {
+  _tile_loadd(6, from.weights + at, 64);
+  _tile_loadd(4, from.activations + at, 64);
+  if constexpr (kStart) {
+    _tile_stored(0, pending, 64);
+    _tile_zero(0);
+  }
+  _tile_dpbssd(0, 4, 6);
+  scaler.template rows<kFirst, kFirst + kRows>();
+  _tile_loadd(7, from.weights + from.weight_stride + at, 64);
+  if constexpr (kStart) {
+    _tile_stored(1, pending + kTileElements, 64);
+    _tile_zero(1);
+  }
+  _tile_dpbssd(1, 4, 7);
+  scaler.template rows<kFirst + kRows, kFirst + 2 * kRows>();
+  if constexpr (kTiles == 2) {
+    _tile_loadd(5, from.activations + from.activation_stride + at, 64);
+    if constexpr (kStart) {
+      _tile_stored(2, pending + 2 * kTileElements, 64);
+      _tile_zero(2);
+    }
+    _tile_dpbssd(2, 5, 6);
+    scaler.template rows<kFirst + 2 * kRows, kFirst + 3 * kRows>();
+    if constexpr (kStart) {
+      _tile_stored(3, pending + 3 * kTileElements, 64);
+      _tile_zero(3);
+    }
+    _tile_dpbssd(3, 5, 7);
+    scaler.template rows<kFirst + 3 * kRows, kFirst + 4 * kRows>();
+  }
+}
+
+/// Multiplies a segment of kSteps steps, whose sums stay in the tiles; stores the sums that were
+/// there to `pending` and scales `sums`.
+template <int kTiles, int kSteps, Scaling kScaling>
+void multiply_segment(const Operands& operands, int32_t* pending, const Sums& sums) {
+  const auto scaler = Scaler<kScaling>::of(sums);
+  const Operands from = operands;
+  constexpr int kRows = 8 / kSteps;
+  multiply_step<kTiles, true, 0, kRows>(from, 0, pending, scaler);
+  if constexpr (kSteps == 2) {
+    multiply_step<kTiles, false, kRows * kTiles * 2, kRows>(from, kTileBytes, pending, scaler);
+  }
+}
+
+template <int kTiles, Scaling kScaling>
+void scale_unit(const Sums& sums) {
+  Scaler<kScaling>::of(sums).template rows<0, 16 * kTiles>();
+}
+
+/// What a pipeline calls for units of some number of tiles of activations.
+struct Stages {
+  void (*multiply[2][kScalings])(const Operands& from, int32_t* pending, const Sums& sums);
+  void (*scale[kScalings])(const Sums& sums);
+};
+template <int kTiles, Scaling... kAll>
+constexpr Stages kStagesOf = {
+    {{multiply_segment<kTiles, 1, kAll>...}, {multiply_segment<kTiles, 2, kAll>...}},
+    {scale_unit<kTiles, kAll>...}};
+template <int kTiles>
+constexpr const Stages& kStages =
+    kStagesOf<kTiles, Scaling::kNothing, Scaling::kRunning, Scaling::kGroup, Scaling::kEndsGroup>;
+
+/// Segments on their way: the sums of the last one are in the tiles, those of the one before are
+/// stored. What the `Sums` of kPending segments point to must stay as it is.
+constexpr int kPending = 2;
+class Pipeline {
+ public:
+  /// @param integers [kPending][kUnitElements]
+  /// @param tiles    of activations in a unit, 1 or 2
+  Pipeline(int32_t* integers, int tiles)
+      : integers_(integers), stages_(tiles == 1 ? kStages<1> : kStages<2>) {
+    for (int i = 0; i < kPending; ++i) {
+      sums_[i] = {&kNothing, integers_ + i * kUnitElements, 0, nullptr, nullptr};
+    }
+  }
+
+  /// Multiplies a segment of `steps` steps.
+  /// @param segment, row, running, y as in Sums: what becomes of the sums
+  void multiply(const Operands& from, int64_t steps, const SegmentScaling& segment, int64_t row,
+                float* running, float* y) {
+    Sums& sums = sums_[now_];
+    int32_t* const pending = integers_ + (now_ ^ 1) * kUnitElements;
+    stages_.multiply[steps - 1][static_cast<int>(sums.segment->scaling)](from, pending, sums);
+    sums.segment = &segment;
+    sums.row = row;
+    sums.running = running;
+    sums.y = y;
+    now_ ^= 1;
+  }
+  /// Scales all that is on its way; nothing may come after it.
+  void finish() {
+    int32_t* const pending = integers_ + (now_ ^ 1) * kUnitElements;
+    _tile_stored(0, pending, 64);
+    _tile_stored(1, pending + kTileElements, 64);
+    _tile_stored(2, pending + 2 * kTileElements, 64);
+    _tile_stored(3, pending + 3 * kTileElements, 64);
+    for (int i = 0; i < kPending; ++i) {
+      const Sums& sums = sums_[now_ ^ i];
+      stages_.scale[static_cast<int>(sums.segment->scaling)](sums);
+    }
+  }
+
+ private:
+  static constexpr SegmentScaling kNothing = {};
+  int32_t* integers_;
+  const Stages& stages_;
+  Sums sums_[kPending];
+  int now_ = 0;  // the stored sums; those in the tiles belong to the other
+};
+
+}  // namespace
