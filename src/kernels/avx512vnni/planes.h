@@ -91,12 +91,19 @@ struct PlaneValues : PlaneStep<kPlanes> {
     }
     return index;
   }();
-  /// Entries of 64 whose code has the plane.
-  static constexpr uint64_t entries_with(int plane) {
-    uint64_t mask = 0;
-    for (int i = 0; i < 64; ++i) mask |= static_cast<uint64_t>(i >> Index::bit(plane) & 1) << i;
-    return mask;
-  }
+  /// Entries of 64 whose code has a plane.
+  struct PlaneMasks {
+    uint64_t of[kPlanes];
+  };
+  static constexpr PlaneMasks kEntriesWith = [] {
+    PlaneMasks masks{};
+    for (int p = 0; p < kPlanes; ++p) {
+      for (int i = 0; i < 64; ++i) {
+        masks.of[p] |= static_cast<uint64_t>(i >> Index::bit(p) & 1) << i;
+      }
+    }
+    return masks;
+  }();
 
   __m512i table[kVectors];
   __m512i rows, columns;
@@ -114,7 +121,7 @@ struct PlaneValues : PlaneStep<kPlanes> {
       for (int p = 0; p < kPlanes; ++p) {
         const __m512i n = _mm512_permutexvar_epi8(_mm512_load_si512(kFrom.bytes[t][p]), integers);
         const __m512i less = _mm512_sub_epi8(table[t], n);
-        table[t] = _mm512_mask_add_epi8(less, entries_with(p), table[t], n);
+        table[t] = _mm512_mask_add_epi8(less, kEntriesWith.of[p], table[t], n);
       }
     }
   }
