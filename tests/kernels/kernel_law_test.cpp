@@ -164,7 +164,7 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
 // More rows of activations and of weights than a kernel keeps results of at a time.
 TEST(ManyRows, EveryKernelEqualsTheScalarOne) {
   ThreadPool pool(1, false);
-  for (const char* name : {"r16-u4-g128", "r16-u2-g32", "r16-t4"}) {
+  for (const char* name : {"r16-u4-g128", "r16-u2-g32", "r16-t4", "r16-t5w"}) {
     const Format format = parse_format(name);
     const Shape shape = {300, 320};
     const int64_t m = 533;

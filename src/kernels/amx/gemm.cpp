@@ -77,7 +77,8 @@ Chunk chunk_at(const Shape& shape, const PackedView& w, const Int8Rows& x, int64
   return chunk;
 }
 
-/// Weights of a chunk less the bias, to [columns / 4][16][4] signed bytes.
+/// Weights of a chunk less the bias, to [columns / 4][16][4] signed bytes; of wide ones the low
+/// bytes without a sign, and the high ones as the second block.
 template <class Values>
 void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_t* slab) {
   Values values;
@@ -96,7 +97,15 @@ void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_
     for (; c < group_end; c += Values::kColumns) {
 #pragma GCC unroll 8
       for (int j = 0; j < Values::kColumns / 4; ++j) {
-        _mm512_store_si512(to + 64 * j, _mm512_sub_epi8(values.value(step, j), bias));
+        if constexpr (Values::kWide) {
+          __m512i low, high;
+          values.value(step, j, low, high);
+          _mm512_store_si512(to + 64 * j, low);
+          _mm512_store_si512(to + kBlockBytes + 64 * j,
+                             _mm512_xor_si512(high, _mm512_set1_epi8(static_cast<char>(0x80))));
+        } else {
+          _mm512_store_si512(to + 64 * j, _mm512_sub_epi8(values.value(step, j), bias));
+        }
       }
       step += Values::kLines * 64;
       to += Values::kColumns * 16;
@@ -130,6 +139,11 @@ struct Pass {
   int64_t block_begin, block_end;
   Scratch& scratch;
   UnpackFn unpack;
+  bool wide;
+
+  /// Blocks of a unit.
+  int64_t unit_blocks() const { return wide ? 1 : 2; }
+  bool has_second(int64_t block) const { return !wide && block + 1 < block_end; }
 };
 
 SegmentScaling scaling_of(const Pass& pass, const Shape& shape, const Chunk& chunk, int64_t segment,
@@ -153,14 +167,15 @@ SegmentScaling scaling_of(const Pass& pass, const Shape& shape, const Chunk& chu
 /// Multiplies the unpacked weights of a pair of blocks by all rows of activations.
 void multiply_pair(const Pass& pass, const Shape& shape, const Chunk& chunk, int64_t block,
                    Parameters& parameters, Pipeline& pipeline) {
-  const int64_t pair = (block - pass.block_begin) / 2, pairs = tile_pairs(pass.m);
+  const int64_t pairs = tile_pairs(pass.m);
+  const int64_t first_unit = (block - pass.block_begin) / pass.unit_blocks() * pairs;
   const int64_t stride = kTileRows * pass.x.stride;
   const int64_t segments = chunk.last_segment - chunk.first_segment;
   for (int64_t s = 0; s < segments; ++s) {
     parameters.segments[s] = scaling_of(pass, shape, chunk, chunk.first_segment + s, parameters);
   }
   for (int64_t tile = 0; tile < pairs; ++tile) {
-    const int64_t unit = (pair * pairs + tile) * kUnitElements;
+    const int64_t unit = (first_unit + tile) * kUnitElements;
     const int8_t* activations = pass.x.tiles + 2 * tile * stride + chunk.begin * kTileRows;
     int64_t left = chunk.columns;
     for (int64_t s = 0; s < segments; ++s, left -= pass.x.segment) {
@@ -184,15 +199,17 @@ void store_results(const Pass& pass) {
   const int64_t pairs = tile_pairs(pass.m);
   for (int64_t row = 0; row < pass.m; row += 2 * kTileRows) {
     const int64_t rows = row + 2 * kTileRows < pass.m ? 2 * kTileRows : pass.m - row;
-    for (int64_t block = pass.block_begin; block < pass.block_end; block += 2) {
-      const int64_t unit = (block - pass.block_begin) / 2 * pairs + row / (2 * kTileRows);
+    for (int64_t block = pass.block_begin; block < pass.block_end; block += pass.unit_blocks()) {
+      const int64_t unit =
+          (block - pass.block_begin) / pass.unit_blocks() * pairs + row / (2 * kTileRows);
       const float* from = pass.scratch.y + unit * kUnitElements;
       float* to = pass.y + row * pass.y_stride + block * 16;
       const __mmask16 first = rows_of_block(pass.w, block);
-      const __mmask16 second = block + 1 < pass.block_end ? rows_of_block(pass.w, block + 1) : 0;
+      const __mmask16 second = pass.has_second(block) ? rows_of_block(pass.w, block + 1) : 0;
       for (int64_t i = 0; i < rows; ++i, to += pass.y_stride) {
         const float* at = from + i / kTileRows * 2 * kTileElements + i % kTileRows * 16;
         _mm512_mask_storeu_ps(to, first, _mm512_load_ps(at));
+        if (second == 0) continue;
         _mm512_mask_storeu_ps(to + 16, second, _mm512_load_ps(at + kTileElements));
       }
     }
@@ -204,13 +221,13 @@ void run_pass(const Pass& pass) {
   Scratch& scratch = pass.scratch;
   const Shape shape = shape_of(w, pass.x);
   configure_tiles(shape.step);
-  Pipeline pipeline(scratch.integers, pass.m <= kTileRows ? 1 : 2);
+  Pipeline pipeline(scratch.integers, pass.m <= kTileRows ? 1 : 2, pass.wide);
   int set = 0;
   for (int64_t segment = 0; segment < pass.x.segments; segment += shape.chunk_segments) {
     const Chunk chunk = chunk_at(shape, w, pass.x, segment);
-    for (int64_t block = pass.block_begin; block < pass.block_end; block += 2) {
+    for (int64_t block = pass.block_begin; block < pass.block_end; block += pass.unit_blocks()) {
       // Without a second block, what is left in its place is multiplied and not stored.
-      const int64_t blocks = block + 1 < pass.block_end ? 2 : 1;
+      const int64_t blocks = pass.has_second(block) ? 2 : 1;
       for (int64_t b = 0; b < blocks; ++b) {
         pass.unpack(w, block + b, chunk, scratch.slab + b * kBlockBytes);
       }
@@ -225,7 +242,8 @@ void run_pass(const Pass& pass) {
   store_results(pass);
 }
 
-void gemm(const MatmulArgs& args, UnpackFn unpack) {
+void gemm(const MatmulArgs& args, UnpackFn unpack, bool wide) {
+  const int64_t pass_blocks = wide ? kPassBlocks / 2 : kPassBlocks;
   Scratch& scratch = *reinterpret_cast<Scratch*>(args.scratch);
   scratch.running = reinterpret_cast<float*>(args.scratch + sizeof(Scratch));
   scratch.y = scratch.running + result_elements(args.m);
@@ -234,11 +252,11 @@ void gemm(const MatmulArgs& args, UnpackFn unpack) {
     x.tiles += row * x.stride;
     x.tile_scales += row;
     x.tile_sums += row;
-    for (int64_t block = args.block_begin; block < args.block_end; block += kPassBlocks) {
+    for (int64_t block = args.block_begin; block < args.block_end; block += pass_blocks) {
       const int64_t end =
-          block + kPassBlocks < args.block_end ? block + kPassBlocks : args.block_end;
+          block + pass_blocks < args.block_end ? block + pass_blocks : args.block_end;
       run_pass({*args.weights, x, rows_of_pass(args.m - row), args.y + row * args.y_stride,
-                args.y_stride, block, end, scratch, unpack});
+                args.y_stride, block, end, scratch, unpack, wide});
     }
   }
   _tile_release();
@@ -246,23 +264,24 @@ void gemm(const MatmulArgs& args, UnpackFn unpack) {
 
 template <class Values>
 void gemm_of(const MatmulArgs& args) {
-  gemm(args, unpack_chunk<Values>);
+  gemm(args, unpack_chunk<Values>, Values::kWide);
 }
 
-/// Fewest rows of activations: below, slow unpacking takes longer than the level below altogether.
+/// Fewest rows of activations: with less, unpacking by several shuffles takes longer than the level
+/// below altogether.
 template <class Values>
 constexpr int64_t kFewest = kFewestTileRows;
 template <int kBits>
-constexpr int64_t kFewest<RowTableValues<kBits>> = 2 * kFewestTileRows;
+constexpr int64_t kFewest<RowTableValues<kBits>> = kBits < 3 ? kFewestTileRows : kTileRows;
 template <int kBits>
-constexpr int64_t kFewest<PlaneValues<kBits>> = 4 * kFewestTileRows;
+constexpr int64_t kFewest<PlaneValues<kBits>> = kBits < 3 ? kFewestTileRows : kTileRows;
 
 constexpr Kernel kKernels[] = {
 #define TWOFOLD_ROW(accepts, type, bits, name)                              \
   {"gemm-" name "-amx", twofold::Isa::kAmx, kFewest<type<bits>>, INT64_MAX, \
    accepts<bits>,       scratch_bytes,      gemm_of<type<bits>>, false,     \
    kPassBlocks},
-    TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW)
+    TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW) TWOFOLD_WIDE_KINDS(TWOFOLD_ROW)
 #undef TWOFOLD_ROW
 };
 

@@ -21,8 +21,8 @@ constexpr int64_t kTileBytes = 1024;
 
 /// Operands of one segment.
 struct Operands {
-  const uint8_t* weights;     // tiles of the first block
-  int64_t weight_stride;      // bytes to those of the second block
+  const uint8_t* weights;     // tiles of the first block, or of low bytes
+  int64_t weight_stride;      // bytes to those of the second block, or of high bytes
   const int8_t* activations;  // tiles of the first 16 rows
   int64_t activation_stride;  // bytes to those of the second 16 rows
 };
@@ -48,8 +48,8 @@ void configure_tiles(int64_t step) {
 
 /// The product of one step of columns. Where a segment starts, each sum of the segment before is
 /// stored to `pending` just before its tile is used again. After each product kRows rows from
-/// kFirst on are scaled.
-template <int kTiles, bool kStart, int kFirst, int kRows, class AnyScaler>
+/// kFirst on are scaled. The first of wide weights are low bytes, without a sign.
+template <int kTiles, bool kWide, bool kStart, int kFirst, int kRows, class AnyScaler>
 TWOFOLD_INLINE void multiply_step(const Operands& from, int64_t at, int32_t* pending,
                                   const AnyScaler& scaler) {
   _tile_loadd(6, from.weights + at, 64);
@@ -58,7 +58,11 @@ TWOFOLD_INLINE void multiply_step(const Operands& from, int64_t at, int32_t* pen
     _tile_stored(0, pending, 64);
     _tile_zero(0);
   }
-  _tile_dpbssd(0, 4, 6);
+  if constexpr (kWide) {
+    _tile_dpbsud(0, 4, 6);
+  } else {
+    _tile_dpbssd(0, 4, 6);
+  }
   scaler.template rows<kFirst, kFirst + kRows>();
   _tile_loadd(7, from.weights + from.weight_stride + at, 64);
   if constexpr (kStart) {
@@ -73,7 +77,11 @@ TWOFOLD_INLINE void multiply_step(const Operands& from, int64_t at, int32_t* pen
       _tile_stored(2, pending + 2 * kTileElements, 64);
       _tile_zero(2);
     }
-    _tile_dpbssd(2, 5, 6);
+    if constexpr (kWide) {
+      _tile_dpbsud(2, 5, 6);
+    } else {
+      _tile_dpbssd(2, 5, 6);
+    }
     scaler.template rows<kFirst + 2 * kRows, kFirst + 3 * kRows>();
     if constexpr (kStart) {
       _tile_stored(3, pending + 3 * kTileElements, 64);
@@ -86,20 +94,21 @@ TWOFOLD_INLINE void multiply_step(const Operands& from, int64_t at, int32_t* pen
 
 /// Multiplies a segment of kSteps steps, whose sums stay in the tiles; stores the sums that were
 /// there to `pending` and scales `sums`.
-template <int kTiles, int kSteps, Scaling kScaling>
+template <int kTiles, bool kWide, int kSteps, Scaling kScaling>
 void multiply_segment(const Operands& operands, int32_t* pending, const Sums& sums) {
-  const auto scaler = Scaler<kScaling>::of(sums);
+  const auto scaler = Scaler<kScaling, kWide>::of(sums);
   const Operands from = operands;
   constexpr int kRows = 8 / kSteps;
-  multiply_step<kTiles, true, 0, kRows>(from, 0, pending, scaler);
+  multiply_step<kTiles, kWide, true, 0, kRows>(from, 0, pending, scaler);
   if constexpr (kSteps == 2) {
-    multiply_step<kTiles, false, kRows * kTiles * 2, kRows>(from, kTileBytes, pending, scaler);
+    multiply_step<kTiles, kWide, false, kRows * kTiles * 2, kRows>(from, kTileBytes, pending,
+                                                                   scaler);
   }
 }
 
-template <int kTiles, Scaling kScaling>
+template <int kTiles, bool kWide, Scaling kScaling>
 void scale_unit(const Sums& sums) {
-  Scaler<kScaling>::of(sums).template rows<0, 16 * kTiles>();
+  Scaler<kScaling, kWide>::of(sums).template rows<0, 16 * kTiles>();
 }
 
 /// What a pipeline calls for units of some number of tiles of activations.
@@ -107,13 +116,17 @@ struct Stages {
   void (*multiply[2][kScalings])(const Operands& from, int32_t* pending, const Sums& sums);
   void (*scale[kScalings])(const Sums& sums);
 };
-template <int kTiles, Scaling... kAll>
+template <int kTiles, bool kWide, Scaling... kAll>
 constexpr Stages kStagesOf = {
-    {{multiply_segment<kTiles, 1, kAll>...}, {multiply_segment<kTiles, 2, kAll>...}},
-    {scale_unit<kTiles, kAll>...}};
-template <int kTiles>
-constexpr const Stages& kStages =
-    kStagesOf<kTiles, Scaling::kNothing, Scaling::kRunning, Scaling::kGroup, Scaling::kEndsGroup>;
+    {{multiply_segment<kTiles, kWide, 1, kAll>...}, {multiply_segment<kTiles, kWide, 2, kAll>...}},
+    {scale_unit<kTiles, kWide, kAll>...}};
+template <int kTiles, bool kWide>
+constexpr const Stages& kStages = kStagesOf<kTiles, kWide, Scaling::kNothing, Scaling::kRunning,
+                                            Scaling::kGroup, Scaling::kEndsGroup>;
+const Stages& stages_of(int tiles, bool wide) {
+  if (wide) return tiles == 1 ? kStages<1, true> : kStages<2, true>;
+  return tiles == 1 ? kStages<1, false> : kStages<2, false>;
+}
 
 /// Segments on their way: the sums of the last one are in the tiles, those of the one before are
 /// stored. What the `Sums` of kPending segments point to must stay as it is.
@@ -122,8 +135,8 @@ class Pipeline {
  public:
   /// @param integers [kPending][kUnitElements]
   /// @param tiles    of activations in a unit, 1 or 2
-  Pipeline(int32_t* integers, int tiles)
-      : integers_(integers), stages_(tiles == 1 ? kStages<1> : kStages<2>) {
+  Pipeline(int32_t* integers, int tiles, bool wide)
+      : integers_(integers), stages_(stages_of(tiles, wide)) {
     for (int i = 0; i < kPending; ++i) {
       sums_[i] = {&kNothing, integers_ + i * kUnitElements, 0, nullptr, nullptr};
     }

@@ -7,7 +7,8 @@ namespace {
 
 /// Elements of an int32 tile, [16 rows of activations][16 rows of weights].
 constexpr int64_t kTileElements = 256;
-/// Of the tiles of a unit, [2 tiles of activations][2 blocks of weights].
+/// Of the tiles of a unit, [2 tiles of activations][2 blocks of weights], or the low and the high
+/// bytes of one block of wide values.
 constexpr int64_t kUnitElements = 4 * kTileElements;
 
 enum class Scaling : uint8_t {
@@ -39,7 +40,7 @@ struct Sums {
 
 /// Scales rows of a unit a few at a time, between products. A copy of what `Sums` points to, in
 /// registers.
-template <Scaling kScaling>
+template <Scaling kScaling, bool kWide>
 class Scaler {
  public:
   TWOFOLD_INLINE Scaler of(const Sums& sums) {
@@ -55,8 +56,10 @@ class Scaler {
       out.keep_y_ = segment.keep_y;
       out.a0_ = _mm512_load_ps(segment.a);
       out.b0_ = _mm512_load_ps(segment.b);
-      out.a1_ = _mm512_load_ps(segment.a + 16);
-      out.b1_ = _mm512_load_ps(segment.b + 16);
+      if constexpr (!kWide) {
+        out.a1_ = _mm512_load_ps(segment.a + 16);
+        out.b1_ = _mm512_load_ps(segment.b + 16);
+      }
     }
     return out;
   }
@@ -67,17 +70,9 @@ class Scaler {
     if constexpr (kScaling != Scaling::kNothing && kBegin < kEnd) {
       constexpr int64_t kAt = kBegin / 16 * 2 * kTileElements + kBegin % 16 * 16;
       const __m512 scale = _mm512_set1_ps(scales_[kBegin]);
-      const __m512 sum0 = sum_at<kAt>(scale), sum1 = sum_at<kAt + kTileElements>(scale);
-      if constexpr (!kEnds) {
-        _mm512_store_ps(running_ + kAt, sum0);
-        _mm512_store_ps(running_ + kAt + kTileElements, sum1);
-      } else {
-        const __m512 group_sum = _mm512_set1_ps(group_sums_[kBegin]);
-        const __m512 y0 = y_at<kAt>(sum0, group_sum, a0_, b0_);
-        const __m512 y1 = y_at<kAt + kTileElements>(sum1, group_sum, a1_, b1_);
-        _mm512_store_ps(y_ + kAt, y0);
-        _mm512_store_ps(y_ + kAt + kTileElements, y1);
-      }
+      const __m512 group_sum = kEnds ? _mm512_set1_ps(group_sums_[kBegin]) : scale;
+      scale_at<kAt>(scale, group_sum, a0_, b0_);
+      if constexpr (!kWide) scale_at<kAt + kTileElements>(scale, group_sum, a1_, b1_);
       rows<kBegin + 1, kEnd>();
     }
   }
@@ -86,16 +81,26 @@ class Scaler {
   static constexpr bool kEnds = kScaling == Scaling::kGroup || kScaling == Scaling::kEndsGroup;
 
   template <int64_t kAt>
-  [[gnu::always_inline]] inline __m512 sum_at(__m512 scale) const {
-    const __m512 integer = _mm512_cvtepi32_ps(_mm512_load_si512(integers_ + kAt));
-    if constexpr (kScaling == Scaling::kGroup) return _mm512_mul_ps(scale, integer);
-    return _mm512_fmadd_ps(scale, integer, _mm512_maskz_load_ps(keep_running_, running_ + kAt));
-  }
-  template <int64_t kAt>
-  [[gnu::always_inline]] inline __m512 y_at(__m512 sum, __m512 group_sum, __m512 a,
-                                            __m512 b) const {
-    const __m512 y = _mm512_fmadd_ps(a, sum, _mm512_maskz_load_ps(keep_y_, y_ + kAt));
-    return _mm512_fmadd_ps(b, group_sum, y);
+  [[gnu::always_inline]] inline void scale_at(__m512 scale, __m512 group_sum, __m512 a,
+                                              __m512 b) const {
+    __m512i integers = _mm512_load_si512(integers_ + kAt);
+    if constexpr (kWide) {
+      const __m512i high = _mm512_load_si512(integers_ + kAt + kTileElements);
+      integers = _mm512_add_epi32(integers, _mm512_slli_epi32(high, 8));
+    }
+    const __m512 integer = _mm512_cvtepi32_ps(integers);
+    __m512 sum;
+    if constexpr (kScaling == Scaling::kGroup) {
+      sum = _mm512_mul_ps(scale, integer);
+    } else {
+      sum = _mm512_fmadd_ps(scale, integer, _mm512_maskz_load_ps(keep_running_, running_ + kAt));
+    }
+    if constexpr (!kEnds) {
+      _mm512_store_ps(running_ + kAt, sum);
+    } else {
+      const __m512 y = _mm512_fmadd_ps(a, sum, _mm512_maskz_load_ps(keep_y_, y_ + kAt));
+      _mm512_store_ps(y_ + kAt, _mm512_fmadd_ps(b, group_sum, y));
+    }
   }
 
   const int32_t* integers_;

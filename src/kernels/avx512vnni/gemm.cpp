@@ -8,8 +8,6 @@
 namespace {
 
 using twofold::Kernel;
-using twofold::WeightKind;
-using twofold::WeightValues;
 
 constexpr int kTokens = 8;
 
@@ -152,7 +150,7 @@ void multiply_slab(const MatmulArgs& args, int64_t block) {
 }
 
 template <class Values>
-void gemm(const MatmulArgs& args) {
+void gemm_pairs(const MatmulArgs& args) {
   const PackedView& w = *args.weights;
   const int64_t stride = 16 * padded_columns(w);
   for (int64_t block = args.block_begin; block < args.block_end; block += 2) {
@@ -176,15 +174,13 @@ void gemm_wide(const MatmulArgs& args) {
   }
 }
 
-template <int kBits>
-bool accepts_wide(const WeightKind& kind) {
-  return kind.values == WeightValues::kWideTable && kind.bits == kBits && !kind.planes;
-}
-
-template <int kBits>
-constexpr Kernel wide(const char* name) {
-  return {name,          twofold::Isa::kAvx512Vnni,        5, INT64_MAX, accepts_wide<kBits>,
-          scratch_bytes, gemm_wide<WideTableValues<kBits>>};
+template <class Values>
+void gemm_of(const MatmulArgs& args) {
+  if constexpr (Values::kWide) {
+    gemm_wide<Values>(args);
+  } else {
+    gemm_pairs<Values>(args);
+  }
 }
 
 constexpr Kernel kKernels[] = {
@@ -195,16 +191,9 @@ constexpr Kernel kKernels[] = {
    INT64_MAX,                                  \
    accepts<bits>,                              \
    scratch_bytes,                              \
-   gemm<type<bits>>},
-    TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW)
+   gemm_of<type<bits>>},
+    TWOFOLD_UNPACKED_KINDS(TWOFOLD_ROW) TWOFOLD_WIDE_KINDS(TWOFOLD_ROW)
 #undef TWOFOLD_ROW
-        wide<2>("gemm-wide2-avx512vnni"),
-    wide<3>("gemm-wide3-avx512vnni"),
-    wide<4>("gemm-wide4-avx512vnni"),
-    wide<5>("gemm-wide5-avx512vnni"),
-    wide<6>("gemm-wide6-avx512vnni"),
-    wide<7>("gemm-wide7-avx512vnni"),
-    wide<8>("gemm-wide8-avx512vnni"),
 };
 
 }  // namespace

@@ -31,6 +31,16 @@
   ROW(accepts_planes, PlaneValues, 3, "planes3")         \
   ROW(accepts_planes, PlaneValues, 4, "planes4")
 
+/// The same for wide tables, whose values are two bytes.
+#define TWOFOLD_WIDE_KINDS(ROW)                  \
+  ROW(accepts_wide, WideTableValues, 2, "wide2") \
+  ROW(accepts_wide, WideTableValues, 3, "wide3") \
+  ROW(accepts_wide, WideTableValues, 4, "wide4") \
+  ROW(accepts_wide, WideTableValues, 5, "wide5") \
+  ROW(accepts_wide, WideTableValues, 6, "wide6") \
+  ROW(accepts_wide, WideTableValues, 7, "wide7") \
+  ROW(accepts_wide, WideTableValues, 8, "wide8")
+
 namespace {
 
 template <twofold::WeightValues kValues, int kBits>
@@ -43,6 +53,8 @@ template <int kBits>
 constexpr auto accepts_table = accepts_values<twofold::WeightValues::kTable, kBits>;
 template <int kBits>
 constexpr auto accepts_row_table = accepts_values<twofold::WeightValues::kRowTable, kBits>;
+template <int kBits>
+constexpr auto accepts_wide = accepts_values<twofold::WeightValues::kWideTable, kBits>;
 template <int kBits>
 bool accepts_planes(const twofold::WeightKind& kind) {
   return kind.planes && kind.bits == kBits;

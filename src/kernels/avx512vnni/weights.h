@@ -120,11 +120,19 @@ TWOFOLD_INLINE __m512i unsigned_levels(__m512i levels) {
   return _mm512_xor_si512(levels, _mm512_set1_epi8(static_cast<char>(0x80)));
 }
 
-/// 64 bytes at `from`, of which `bytes` are there; the rest repeats them.
-TWOFOLD_INLINE __m512i load_repeated(const uint8_t* from, int bytes) {
-  alignas(64) uint8_t table[64];
-  for (int i = 0; i < 64; ++i) table[i] = from[i % bytes];
-  return _mm512_load_si512(table);
+/// The 2^kBits bytes at `from`, repeated to 64.
+template <int kBits>
+TWOFOLD_INLINE __m512i load_repeated(const uint8_t* from) {
+  static_assert(kBits >= 2 && kBits <= 6);
+  if constexpr (kBits == 6) return load_line(from);
+  if constexpr (kBits == 5) {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+  constexpr __mmask16 kThere = kBits >= 4 ? 0xFFFF : (1 << (1 << (kBits & 3))) - 1;
+  const __m128i bytes = _mm_maskz_loadu_epi8(kThere, from);
+  if constexpr (kBits == 4) return _mm512_broadcast_i32x4(bytes);
+  if constexpr (kBits == 3) return _mm512_broadcastq_epi64(bytes);
+  return _mm512_broadcastd_epi32(bytes);
 }
 
 /// 2^kBits bytes, repeated if they are less than a vector: higher bits of a code do not matter.
@@ -135,7 +143,7 @@ struct ByteTable {
 
   void load(const uint8_t* from) {
     if constexpr (kBits <= 6) {
-      vectors[0] = load_repeated(from, 1 << kBits);
+      vectors[0] = load_repeated<kBits>(from);
     } else {
       for (int i = 0; i < kVectors; ++i) vectors[i] = load_line(from + 64 * i);
     }
