@@ -134,4 +134,16 @@ Params complete_params(std::span<const ParamSpec> specs,
   return params;
 }
 
+void check_read(std::span<const ParamSpec> specs, const std::map<std::string, std::string>& given,
+                const ParamUse& use) {
+  for (const ParamSpec& spec : specs) {
+    const auto it = given.find(std::string(spec.name));
+    if (it == given.end() || spec.unread == nullptr) continue;
+    const std::string reason = spec.unread(use);
+    if (reason.empty()) continue;
+    fail(ErrorCode::kInvalidArgument, flag(spec.name), "'{}' has no effect: {}", it->second,
+         reason);
+  }
+}
+
 }  // namespace twofold

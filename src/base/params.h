@@ -2,6 +2,7 @@
 // ParamSpec rows; the command line, recipes, reports, help and documentation are made from them.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <span>
 #include <string>
@@ -18,6 +19,17 @@ enum class ParamKind {
   kIntRange,  // "-16,15"; empty = not set
 };
 
+class Params;
+
+/// What decides whether a setting is read: all settings, complete, and what parts say of each
+/// other.
+struct ParamUse {
+  const Params& params;
+  int64_t group = 0;
+  std::string importance_unread = {};  // why no part reads the importance of columns; or empty
+  std::string moment_unread = {};      // why no part reads the second moment; or empty
+};
+
 struct ParamSpec {
   std::string_view name;  // as a flag without dashes: "exponent-rounding"
   ParamKind kind;
@@ -25,6 +37,8 @@ struct ParamSpec {
   std::string_view help;
   std::vector<std::string_view> choices = {};  // kChoice
   double min = 0, max = 0;                     // kInt, kFloat: inclusive bounds; both 0 = none
+  /// Why nothing reads the setting beside the others; empty if something does. Null: always read.
+  std::string (*unread)(const ParamUse& use) = nullptr;
 };
 
 /// Validated settings: name -> text in a normal form.
@@ -52,5 +66,10 @@ class Params {
 Params complete_params(std::span<const ParamSpec> specs,
                        const std::map<std::string, std::string>& overrides,
                        const std::map<std::string, std::string>& given);
+
+/// Refuses settings that would change nothing. @param given as for `complete_params`.
+/// @throws Error(kInvalidArgument) naming the setting and why it is not read.
+void check_read(std::span<const ParamSpec> specs, const std::map<std::string, std::string>& given,
+                const ParamUse& use);
 
 }  // namespace twofold

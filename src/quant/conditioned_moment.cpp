@@ -52,7 +52,8 @@ std::vector<ParamSpec> moment_params() {
            .help = "share of the mean of diag(H) that is added to the diagonal",
            .choices = {},
            .min = 0,
-           .max = 10}};
+           .max = 10,
+           .unread = [](const ParamUse& use) { return use.moment_unread; }}};
 }
 
 ConditionedMoment::ConditionedMoment(const SecondMoment& moment, double damping,

@@ -87,6 +87,8 @@ struct Grid {
   /// @throws Error(kInvalidArgument) as `check`.
   std::unique_ptr<FittedGrid> (*make)(const GridRequest& request);
   int64_t width = 1;  // FittedGrid::width of what `make` returns
+  /// Why `fit` does not look at importance; empty if it does. Null: it always does.
+  std::string (*importance_unread)(const Params& params) = nullptr;
 };
 
 std::span<const Grid> all_grids();

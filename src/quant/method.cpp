@@ -44,6 +44,21 @@ std::map<std::string, std::string> known_defaults(const Method& method,
   return known;
 }
 
+/// Which settings are read with all of them decided.
+ParamUse use_of(const MethodChoice& choice, const Transform& transform, const Grid& grid,
+                const Rounding& rounding) {
+  ParamUse use{.params = choice.params, .group = choice.group};
+  if (grid.importance_unread != nullptr) {
+    use.importance_unread = grid.importance_unread(choice.params);
+  }
+  if (rounding.needs_moment || transform.needs_moment(choice.params)) return use;
+  use.moment_unread = use.importance_unread;
+  if (use.moment_unread.empty() && !rounding.weighs_by_moment(choice.params)) {
+    use.moment_unread = "nothing is weighed by second moments";
+  }
+  return use;
+}
+
 void check_group(const Grid& grid, int64_t group) {
   if (std::find(kGroups.begin(), kGroups.end(), group) == kGroups.end()) {
     fail(ErrorCode::kInvalidArgument, "--group", "expected one of {} (0 = whole row), found {}",
@@ -81,6 +96,7 @@ MethodChoice choose_method(const MethodRequest& request) {
   check_group(grid, choice.group);
   grid.check({.bits = choice.bits, .group = choice.group, .params = choice.params, .where = {}});
   rounding.check(choice.params, grid.width);
+  check_read(specs, request.params, use_of(choice, transform, grid, rounding));
   return choice;
 }
 

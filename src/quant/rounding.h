@@ -29,6 +29,8 @@ struct Rounding {
   std::string_view name, paper, help;
   std::vector<ParamSpec> params;
   bool needs_moment;
+  /// Whether grids are fitted with an importance of columns that comes from the moment.
+  bool (*weighs_by_moment)(const Params& params);
   /// Checks settings against each other and against the width of the grid.
   /// @throws Error(kInvalidArgument) if they do not go together.
   void (*check)(const Params& params, int64_t width);

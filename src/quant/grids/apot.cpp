@@ -83,7 +83,7 @@ std::unique_ptr<FittedGrid> make(const GridRequest& request) {
   const TableGridOptions options{.bits = request.bits,
                                  .sharing = scale_sharing(request),
                                  .group = request.group,
-                                 .search = request.params.get_choice("scale-search") == "mse",
+                                 .search = searches_scale(request.params),
                                  .eps = static_cast<float>(request.params.get_float("eps"))};
   return std::make_unique<TableGrid<ApotRule>>(options, rule_of(request.bits), request.rows,
                                                request.cols, request.where);
@@ -101,7 +101,8 @@ const Grid& apot_grid() {
                              .groups = true,
                              .needed_bits = bits_are_open,
                              .check = check,
-                             .make = make};
+                             .make = make,
+                             .importance_unread = importance_unread_unless_searched};
   return kGrid;
 }
 

@@ -41,7 +41,8 @@ ParamSpec scale_search_param() {
           .help =
               "scale from the largest weight, or the best of 18 to 25 factors on it in squared "
               "error, weighted by the inputs' second moments if they are known",
-          .choices = {"none", "mse"}};
+          .choices = {"none", "mse"},
+          .unread = search_unread};
 }
 
 Sharing scale_sharing(const GridRequest& request) {
@@ -87,6 +88,19 @@ float stored_scale(float scale, Sharing sharing, std::string_view where, int64_t
 
 bool may_search(const Params& params) {
   return !params.has("explore") || params.get_choice("explore") != "off";
+}
+
+std::string search_unread(const ParamUse& use) {
+  return may_search(use.params) ? "" : "with --explore off no scale is searched for";
+}
+
+bool searches_scale(const Params& params) {
+  return params.get_choice("scale-search") == "mse" && may_search(params);
+}
+
+std::string importance_unread_unless_searched(const Params& params) {
+  if (searches_scale(params)) return {};
+  return "the grid weighs errors in its search only: --scale-search mse";
 }
 
 float max_magnitude(std::span<const float> row) {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "quant/grid.h"
@@ -36,6 +37,12 @@ inline constexpr std::array<float, 7> kExploreFactors = {0.8f,  0.9f, 1.0f, 1.12
 
 /// Whether scales may be searched for: not with --explore off.
 bool may_search(const Params& params);
+/// ParamSpec::unread of settings of such a search.
+std::string search_unread(const ParamUse& use);
+/// Whether the choice of scale_search_param is carried out.
+bool searches_scale(const Params& params);
+/// Grid::importance_unread of grids that weigh errors in this search only.
+std::string importance_unread_unless_searched(const Params& params);
 
 /// Largest |w| of a row. @param row [n].
 float max_magnitude(std::span<const float> row);

@@ -120,13 +120,17 @@ class GaussianGrid final : public ParameterGrid {
   double per_rms_ = 1;
 };
 
+bool gaussian(const Params& params) { return params.get_choice("levels") == "gaussian"; }
+
+std::string importance_unread(const Params& params) {
+  return gaussian(params) ? "--levels gaussian takes the root mean square of all weights" : "";
+}
+
 void check(const GridRequest& request) { check_bits(levels_grid(), request); }
 
 std::unique_ptr<FittedGrid> make(const GridRequest& request) {
   check(request);
-  if (request.params.get_choice("levels") == "gaussian") {
-    return std::make_unique<GaussianGrid>(request);
-  }
+  if (gaussian(request.params)) return std::make_unique<GaussianGrid>(request);
   return std::make_unique<KMeansGrid>(request);
 }
 
@@ -148,7 +152,8 @@ const Grid& levels_grid() {
       .groups = true,
       .needed_bits = bits_are_open,
       .check = check,
-      .make = make};
+      .make = make,
+      .importance_unread = importance_unread};
   return kGrid;
 }
 

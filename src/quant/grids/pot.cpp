@@ -130,7 +130,7 @@ std::unique_ptr<FittedGrid> make(const GridRequest& request) {
   const TableGridOptions options{.bits = request.bits,
                                  .sharing = scale_sharing(request),
                                  .group = request.group,
-                                 .search = request.params.get_choice("scale-search") == "mse",
+                                 .search = searches_scale(request.params),
                                  .eps = static_cast<float>(request.params.get_float("eps"))};
   return std::make_unique<TableGrid<PotRule>>(options, rule_of(request.bits, request.params),
                                               request.rows, request.cols, request.where);
@@ -162,7 +162,8 @@ const Grid& pot_grid() {
       .groups = true,
       .needed_bits = needed_bits,
       .check = check,
-      .make = make};
+      .make = make,
+      .importance_unread = importance_unread_unless_searched};
   return kGrid;
 }
 

@@ -306,15 +306,14 @@ ZeroKind zero_kind(const Params& params) {
 }
 
 Options options_of(const GridRequest& request) {
-  Options options{
-      .bits = request.bits,
-      .sharing = scale_sharing(request),
-      .group = request.group,
-      .zero = zero_kind(request.params),
-      .has_range = request.params.has("range"),
-      .eps = static_cast<float>(request.params.get_float("eps")),
-      .search = request.params.get_choice("scale-search") == "mse" && may_search(request.params),
-      .half_quadratic = request.params.get_choice("fit") == "half-quadratic"};
+  Options options{.bits = request.bits,
+                  .sharing = scale_sharing(request),
+                  .group = request.group,
+                  .zero = zero_kind(request.params),
+                  .has_range = request.params.has("range"),
+                  .eps = static_cast<float>(request.params.get_float("eps")),
+                  .search = searches_scale(request.params),
+                  .half_quadratic = request.params.get_choice("fit") == "half-quadratic"};
   if (options.half_quadratic && options.zero != ZeroKind::kFloat) {
     fail(ErrorCode::kInvalidArgument, "--fit half-quadratic",
          "fits a zero: it goes with --zero float, found --zero {}",
@@ -341,6 +340,15 @@ Options options_of(const GridRequest& request) {
     std::tie(options.lo, options.hi) = request.params.get_range("range");
   }
   return options;
+}
+
+std::string zero_unread(const ParamUse& use) {
+  const bool replaced = use.params.has("range") && zero_kind(use.params) != ZeroKind::kSymmetric;
+  return replaced ? "with --range the zero is symmetric" : "";
+}
+
+std::string rms_factor_unread(const ParamUse& use) {
+  return use.params.get_choice("scale-from") == "rms" ? "" : "it goes with --scale-from rms";
 }
 
 /// The least b with LO >= -2^(b-1) and HI < 2^(b-1).
@@ -380,7 +388,8 @@ const Grid& uniform_grid() {
                   .help = "integer: between least and largest weight; symmetric: fixed at "
                           "2^(bits-1); centered: fixed at (2^bits-1)/2, no zero value; float: "
                           "stored in binary16",
-                  .choices = {"integer", "symmetric", "centered", "float"}},
+                  .choices = {"integer", "symmetric", "centered", "float"},
+                  .unread = zero_unread},
                  scale_per_param(),
                  range_param(),
                  eps_param(),
@@ -396,7 +405,8 @@ const Grid& uniform_grid() {
                   .help = "with --scale-from rms; QuIP's rho",
                   .choices = {},
                   .min = 0.1,
-                  .max = 100},
+                  .max = 100,
+                  .unread = rms_factor_unread},
                  {.name = "fit",
                   .kind = ParamKind::kChoice,
                   .fallback = "plain",
@@ -407,7 +417,8 @@ const Grid& uniform_grid() {
       .groups = true,
       .needed_bits = needed_bits,
       .check = check,
-      .make = make};
+      .make = make,
+      .importance_unread = importance_unread_unless_searched};
   return kGrid;
 }
 

@@ -14,7 +14,8 @@ ParamSpec importance_param() {
           .help =
               "weight of a column's error when a grid is fitted: equal, the diagonal of its "
               "input's second moment H, or (1 / [H^-1]_jj)^importance-power",
-          .choices = {"equal", "diagonal", "inverse"}};
+          .choices = {"equal", "diagonal", "inverse"},
+          .unread = [](const ParamUse& use) { return use.importance_unread; }};
 }
 
 ParamSpec importance_power_param() {
@@ -24,8 +25,14 @@ ParamSpec importance_power_param() {
           .help = "power of importance inverse",
           .choices = {},
           .min = 0,
-          .max = 16};
+          .max = 16,
+          .unread = [](const ParamUse& use) {
+            const bool inverse = use.params.get_choice("importance") == "inverse";
+            return inverse ? use.importance_unread : "it goes with --importance inverse";
+          }};
 }
+
+bool weighs_by_moment(const Params& params) { return params.get_choice("importance") != "equal"; }
 
 ParamSpec order_param() {
   return {.name = "order",

@@ -10,9 +10,11 @@ namespace twofold {
 
 ParamSpec importance_param();        // "importance": equal | diagonal | inverse
 ParamSpec importance_power_param();  // "importance-power"
-ParamSpec order_param();             // "order": natural | diagonal | reversed
-ParamSpec explore_param();           // "explore": loop | weights | off
-ParamSpec passes_param();            // "passes": not set, or a number
+/// Rounding::weighs_by_moment by importance_param.
+bool weighs_by_moment(const Params& params);
+ParamSpec order_param();    // "order": natural | diagonal | reversed
+ParamSpec explore_param();  // "explore": loop | weights | off
+ParamSpec passes_param();   // "passes": not set, or a number
 
 /// The importance of each column that grids are fitted with, [cols]; empty (equal) without a
 /// moment. "inverse" is LeanQuant's (1 / [H^-1]_jj)^power (arXiv:2407.10032), of mean 1.

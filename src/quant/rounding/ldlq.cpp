@@ -46,6 +46,15 @@ RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& 
   return ColumnLoop(input, grid, kOptions(input.params), ctx).run();
 }
 
+std::string static_groups_unread(const ParamUse& use) {
+  if (use.group == 0) return "there are no groups: --group 0";
+  const ColumnLoopOptions options = ldlq_options(use.params);
+  if (options.order != ColumnOrder::kNatural) {
+    return "groups are fitted beforehand in every order but the natural one";
+  }
+  return options.preclamp ? "groups are fitted beforehand with --preclamp on" : "";
+}
+
 }  // namespace
 
 const Rounding& ldlq_rounding() {
@@ -61,7 +70,8 @@ const Rounding& ldlq_rounding() {
                   .fallback = "off",
                   .help = "fit all groups beforehand, to the original weights, instead of each to "
                           "the weights as corrected when it is reached",
-                  .choices = {"on", "off"}},
+                  .choices = {"on", "off"},
+                  .unread = static_groups_unread},
                  {.name = "preclamp",
                   .kind = ParamKind::kChoice,
                   .fallback = "off",
@@ -71,6 +81,7 @@ const Rounding& ldlq_rounding() {
                  passes_param(),
                  explore_param()},
       .needs_moment = true,
+      .weighs_by_moment = weighs_by_moment,
       .check = check<ldlq_options>,
       .run = run<ldlq_options>};
   return kRounding;
@@ -84,6 +95,7 @@ const Rounding& coordinate_rounding() {
       .params = {importance_param(), importance_power_param(), order_param(), passes_param(),
                  explore_param()},
       .needs_moment = true,
+      .weighs_by_moment = weighs_by_moment,
       .check = check<coordinate_options>,
       .run = run<coordinate_options>};
   return kRounding;

@@ -34,6 +34,7 @@ const Rounding& nearest_rounding() {
                                      .help = "each weight to the nearest value of the grid",
                                      .params = {importance_param(), importance_power_param()},
                                      .needs_moment = false,
+                                     .weighs_by_moment = weighs_by_moment,
                                      .check = check,
                                      .run = run};
   return kRounding;
