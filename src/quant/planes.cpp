@@ -108,6 +108,23 @@ QuantizedMatrix table_to_planes(const QuantizedMatrix& q) {
   return out;
 }
 
+Scheme uniform_planes_scheme(const Scheme& uniform) {
+  return {.kind = ValueKind::kTable,
+          .bits = uniform.bits,
+          .scale_sharing = uniform.scale_sharing,
+          .group = uniform.group,
+          .table_sharing = uniform.scale_sharing,
+          .level_type = LevelType::kInt8,
+          .level_exponent = -1,
+          .has_offset = true,
+          .planes = true};
+}
+
+float uniform_planes_offset(float scale, float zero, int bits) {
+  const float middle = static_cast<float>((1 << bits) - 1) / 2;
+  return round_to_float16(scale * (middle - zero));
+}
+
 QuantizedMatrix uniform_to_planes(const QuantizedMatrix& q) {
   const Scheme& scheme = q.scheme;
   if (scheme.kind != ValueKind::kAffine || scheme.scale_sharing == Sharing::kMatrix ||
@@ -116,22 +133,14 @@ QuantizedMatrix uniform_to_planes(const QuantizedMatrix& q) {
          "expected equally spaced values of at most 4 bits with scales per row or group");
   }
   QuantizedMatrix out = q;
-  out.scheme = {.kind = ValueKind::kTable,
-                .bits = scheme.bits,
-                .scale_sharing = scheme.scale_sharing,
-                .group = scheme.group,
-                .table_sharing = scheme.scale_sharing,
-                .level_type = LevelType::kInt8,
-                .level_exponent = -1,
-                .has_offset = true,
-                .planes = true};
+  out.scheme = uniform_planes_scheme(scheme);
   out.zero.clear();
   out.levels.clear();
   const int top = (1 << scheme.bits) - 1;
   for (size_t set = 0; set < q.scale.size(); ++set) {
     const float zero =
         zero_is_stored(scheme.zero) ? q.zero[set] : fixed_zero(scheme.zero, scheme.bits);
-    const float offset = round_to_float16(q.scale[set] * (static_cast<float>(top) / 2 - zero));
+    const float offset = uniform_planes_offset(q.scale[set], zero, scheme.bits);
     if (!std::isfinite(offset)) {
       fail(ErrorCode::kUnsupported, "planes", "parameter set {}: its offset is beyond binary16",
            set);

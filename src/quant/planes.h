@@ -14,6 +14,11 @@ QuantizedMatrix planes_to_table(const QuantizedMatrix& q);
 /// @throws Error(kInvalidArgument) naming the first table that is none.
 QuantizedMatrix table_to_planes(const QuantizedMatrix& q);
 
+/// The scheme of `uniform_to_planes` for a matrix of scheme `uniform`.
+Scheme uniform_planes_scheme(const Scheme& uniform);
+/// The offset of one set of parameters there, in binary16; infinite if it is beyond.
+float uniform_planes_offset(float scale, float zero, int bits);
+
 /// A matrix of equally spaced values as planes: n_i = 2^i halves of the scale and, for each set of
 /// parameters, the offset scale ((2^bits - 1)/2 - zero). Codes stay. Exact wherever the offset is a
 /// binary16 number and its sums are float32 numbers; otherwise the offset is rounded to binary16.

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -428,6 +429,58 @@ TEST(QuantizedMatrix, ValidateRefusesWhatCannotBeStored) {
   refuses([](QuantizedMatrix& q) { q.scheme.group = 4; });
   refuses([](QuantizedMatrix& q) { q.scheme.bits = 0; });
   refuses([](QuantizedMatrix& q) { q.rows = 0; });
+}
+
+TEST(Planes, StoreUniformGridsThatAreRoundedToThem) {
+  const int64_t rows = 40, cols = 96;
+  const std::vector<float> w = testing::normal_numbers(rows * cols, 0.05, "stored planes");
+  SecondMoment moment{.cols = cols, .tokens = 1, .h = {}, .mean_magnitude = {}};
+  moment.h.assign(cols * cols, 0.3);
+  for (int64_t c = 0; c < cols; ++c) moment.h[static_cast<size_t>(c * (cols + 1))] = 1.0;
+  ThreadPool pool(2, false);
+  for (const char* method : {"rtn", "gptq"}) {
+    for (const char* zero : {"integer", "symmetric", "centered", "float"}) {
+      for (int bits = 2; bits <= 4; ++bits) {
+        for (const int64_t group : {0, 32}) {
+          const auto solved = [&](const char* storage) {
+            const MethodRequest request{.method = method,
+                                        .bits = bits,
+                                        .group = group,
+                                        .params = {{"zero", zero}, {"storage", storage}}};
+            const MethodChoice choice = choose_method(request);
+            Solution s = solve(choice,
+                               {.weight = {w.data(), rows, cols},
+                                .moment = &moment,
+                                .seed = 1,
+                                .input_name = "in",
+                                .matrix_name = "w"},
+                               {.pool = pool});
+            EXPECT_EQ(s.q.scheme, scheme_for(choice, rows, cols));
+            return s;
+          };
+          const Solution codes = solved("codes"), planes = solved("planes");
+          const std::string what =
+              fmt::format("{} {} {} bits, group {}", method, zero, bits, group);
+          EXPECT_FALSE(codes.q.scheme.planes);
+          EXPECT_TRUE(planes.q.scheme.planes);
+          std::vector<float> expected(w.size()), values(w.size());
+          dequantize(codes.q, {expected.data(), rows, cols});
+          dequantize(planes.q, {values.data(), rows, cols});
+          const std::string kind = zero;
+          if (kind == "symmetric" || kind == "centered") {  // offsets that binary16 holds
+            EXPECT_EQ(codes.q.codes, planes.q.codes) << what;
+            EXPECT_EQ(expected, values) << what;
+          }
+          // Offsets move by half a step of binary16 at most, before rounding.
+          EXPECT_LT(planes.proxy_loss, codes.proxy_loss * 1.02) << what;
+        }
+      }
+    }
+  }
+  for (const auto& [name, value] : {std::pair("range", "-16,15"), {"scale-per", "tensor"}}) {
+    const MethodRequest request{.method = "rtn", .params = {{"storage", "planes"}, {name, value}}};
+    EXPECT_THROW(choose_method(request), Error) << name;
+  }
 }
 
 }  // namespace

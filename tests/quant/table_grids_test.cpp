@@ -82,7 +82,7 @@ struct TableCase {
 std::vector<TableCase> table_cases() {
   std::vector<TableCase> all;
   for (int bits = 2; bits <= 4; ++bits) {
-    for (const char* storage : {"table", "planes"}) {
+    for (const char* storage : {"codes", "planes"}) {
       all.push_back({"binary", bits, {{"storage", storage}}});
       all.push_back({"two-step", bits, {{"storage", storage}}});
     }
@@ -168,7 +168,7 @@ TEST(TableGrids, PlanesAndTablesHoldTheSameValues) {
         return round_nearest(make_grid(name, bits, rows, cols, {{"storage", storage}}),
                              {w.data(), rows, cols}, {});
       };
-      const Rounded table = with("table"), planes = with("planes");
+      const Rounded table = with("codes"), planes = with("planes");
       EXPECT_EQ(table.values, planes.values);
       EXPECT_EQ(table.q.scale, planes.q.scale);
       EXPECT_EQ(table.q.offset, planes.q.offset);

@@ -45,6 +45,16 @@ ParamSpec scale_search_param() {
           .unread = search_unread};
 }
 
+ParamSpec storage_param() {
+  return {.name = "storage",
+          .kind = ParamKind::kChoice,
+          .fallback = "codes",
+          .help =
+              "codes (and tables of levels where these are not equally spaced), or up to 4 bit "
+              "planes",
+          .choices = {"codes", "planes"}};
+}
+
 Sharing scale_sharing(const GridRequest& request) {
   const bool tensor = request.params.get_choice("scale-per") == "tensor";
   if (tensor && request.group > 0) {

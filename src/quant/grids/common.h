@@ -10,10 +10,13 @@
 
 namespace twofold {
 
+constexpr int kMaxPlanes = 4;
+
 ParamSpec scale_per_param();     // "scale-per": tensor | row
 ParamSpec eps_param();           // "eps": least scale
 ParamSpec range_param();         // "range": LO,HI
 ParamSpec scale_search_param();  // "scale-search": none | mse
+ParamSpec storage_param();       // "storage": codes | planes
 
 /// Who shares a scale: the choice of scale_per_param, or the group if there is one.
 /// @throws Error(kInvalidArgument) if a scale per tensor is asked for together with groups.
@@ -51,10 +54,10 @@ float max_magnitude(std::span<const float> row);
 class ParameterGrid : public FittedGrid {
  public:
   int64_t group() const final { return q_.scheme.group; }
-  Scheme scheme() const final { return q_.scheme; }
+  Scheme scheme() const override { return q_.scheme; }
   int64_t rows_sharing() const final;
   void take_row(int64_t row, const FittedGrid& from) override;
-  QuantizedMatrix finish(std::vector<uint16_t> codes) && final;
+  QuantizedMatrix finish(std::vector<uint16_t> codes) && override;
 
  protected:
   ParameterGrid(Scheme scheme, int64_t rows, int64_t cols, std::string where);

@@ -31,16 +31,6 @@ int plane_sum(std::span<const int> n, unsigned code) {
   return sum;
 }
 
-ParamSpec storage_param() {
-  return {.name = "storage",
-          .kind = ParamKind::kChoice,
-          .fallback = "table",
-          .help =
-              "binary codings as tables of sorted levels or as bit planes; the values are the "
-              "same",
-          .choices = {"table", "planes"}};
-}
-
 RowTableGrid::RowTableGrid(const Shape& shape, int64_t rows, int64_t cols, std::string where)
     : ParameterGrid({.kind = ValueKind::kTable,
                      .bits = shape.bits,

@@ -19,7 +19,6 @@ namespace twofold {
 
 constexpr int kLargestTableBits = 6;
 constexpr int kLargestLevel = 127;  // in magnitude
-constexpr int kMaxPlanes = 4;
 
 /// A table before it is stored: value = step level + offset.
 struct Table {
@@ -72,7 +71,5 @@ class RowTableGrid : public ParameterGrid {
 
 /// The bits, for which every code is a sum of `planes` integers with signs.
 int plane_sum(std::span<const int> n, unsigned code);
-
-ParamSpec storage_param();  // "storage": table | planes
 
 }  // namespace twofold

@@ -13,6 +13,7 @@
 #include "base/float16.h"
 #include "quant/grids/common.h"
 #include "quant/grids/members.h"
+#include "quant/planes.h"
 #include "quant/round_half_even.h"
 #include "quant/row_chunks.h"
 
@@ -30,6 +31,7 @@ struct Options {
   bool search = false;          // the best of kClips times the range instead of all of it
   double rms_factor = 0;        // > 0: the range is -+ this times the root mean square
   bool half_quadratic = false;  // kFloat: the zero is HQQ's
+  bool planes = false;          // stored so
 };
 
 /// Fractions of the range tried by the clip search: 1, 0.96, ..., 0.32.
@@ -75,6 +77,15 @@ class UniformGrid final : public ParameterGrid {
     code_hi_ = static_cast<float>(options.has_range ? options.hi + center : 2 * center - 1);
   }
 
+  Scheme scheme() const override {
+    return options_.planes ? uniform_planes_scheme(q_.scheme) : q_.scheme;
+  }
+
+  QuantizedMatrix finish(std::vector<uint16_t> codes) && override {
+    QuantizedMatrix q = std::move(*this).ParameterGrid::finish(std::move(codes));
+    return options_.planes ? uniform_to_planes(q) : std::move(q);
+  }
+
   std::span<const float> explore_factors() const override {
     static constexpr std::array<float, 7> kShrink = {0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f};
     const bool widest =
@@ -98,6 +109,7 @@ class UniformGrid final : public ParameterGrid {
       if (options_.half_quadratic) fitted.zero = half_quadratic_zero(weight.row(row), fitted);
       q_.scale[set_of(row, col_begin)] = store_scale(fitted.scale, row);
       if (zero_is_stored(options_.zero)) q_.zero[set_of(row, col_begin)] = fitted.zero;
+      if (options_.planes) check_offset(set_of(row, col_begin), row);
     }
   }
 
@@ -105,8 +117,11 @@ class UniformGrid final : public ParameterGrid {
              Matrix<float> value) const override {
     for (int64_t r = 0; r < target.rows; ++r) {
       const size_t set = set_of(row_begin + r, col);
-      const Rounder rounder =
-          rounder_for({q_.scale[set], zero_is_stored(options_.zero) ? q_.zero[set] : fixed_zero_});
+      if (options_.planes) {
+        round_to_planes(set, target.row(r), codes.row(r), value.row(r));
+        continue;
+      }
+      const Rounder rounder = rounder_for(parameters_of(set));
       const float* from = target.data + r * target.stride;
       uint16_t* to = codes.data + r * codes.stride;
       float* __restrict values = value.data + r * value.stride;
@@ -119,6 +134,33 @@ class UniformGrid final : public ParameterGrid {
   }
 
  private:
+  Parameters parameters_of(size_t set) const {
+    return {q_.scale[set], zero_is_stored(options_.zero) ? q_.zero[set] : fixed_zero_};
+  }
+
+  void check_offset(size_t set, int64_t row) const {
+    const Parameters p = parameters_of(set);
+    if (!std::isfinite(uniform_planes_offset(p.scale, p.zero, options_.bits))) {
+      fail(ErrorCode::kUnsupported, where_, "row {}: the offset of its planes is beyond binary16",
+           row);
+    }
+  }
+
+  /// Values as planes hold them: the offset is rounded to binary16, which moves all of them alike.
+  void round_to_planes(size_t set, std::span<const float> target, std::span<uint16_t> codes,
+                       std::span<float> value) const {
+    const Parameters p = parameters_of(set);
+    const float middle = static_cast<float>((1 << options_.bits) - 1) / 2;
+    const float offset = uniform_planes_offset(p.scale, p.zero, options_.bits);
+    const float moved = offset - p.scale * (middle - p.zero);
+    const Rounder rounder = rounder_for(p);
+    for (size_t c = 0; c < target.size(); ++c) {
+      const float code = rounder.code(target[c] - moved);
+      codes[c] = static_cast<uint16_t>(static_cast<int32_t>(code));
+      value[c] = p.scale * (code - middle) + offset;
+    }
+  }
+
   /// Rounds single weights by one set of parameters. Without branches, so that loops become
   /// vectors: clamped first, which the whole bounds of the codes allow, every number is small
   /// enough to be rounded by an addition.
@@ -313,7 +355,15 @@ Options options_of(const GridRequest& request) {
                   .has_range = request.params.has("range"),
                   .eps = static_cast<float>(request.params.get_float("eps")),
                   .search = searches_scale(request.params),
-                  .half_quadratic = request.params.get_choice("fit") == "half-quadratic"};
+                  .half_quadratic = request.params.get_choice("fit") == "half-quadratic",
+                  .planes = request.params.get_choice("storage") == "planes"};
+  if (options.planes && options.bits > kMaxPlanes) {
+    fail(ErrorCode::kInvalidArgument, "--storage planes", "goes with up to {} bits, found {}",
+         kMaxPlanes, options.bits);
+  }
+  if (options.planes && options.sharing == Sharing::kMatrix) {
+    fail(ErrorCode::kInvalidArgument, "--storage planes", "does not go with --scale-per tensor");
+  }
   if (options.half_quadratic && options.zero != ZeroKind::kFloat) {
     fail(ErrorCode::kInvalidArgument, "--fit half-quadratic",
          "fits a zero: it goes with --zero float, found --zero {}",
@@ -411,7 +461,8 @@ const Grid& uniform_grid() {
                   .kind = ParamKind::kChoice,
                   .fallback = "plain",
                   .help = "half-quadratic: a float zero that minimizes the 0.7-norm of the error",
-                  .choices = {"plain", "half-quadratic"}}},
+                  .choices = {"plain", "half-quadratic"}},
+                 storage_param()},
       .min_bits = 2,
       .max_bits = 8,
       .groups = true,
