@@ -1,7 +1,9 @@
-"""GGUF files for the comparison of speeds: writes a model of a given shape in float16, counts the bytes a file's model reads per token."""
+"""GGUF files for the comparison of speeds: writes a model of a given shape in float16, repeats layers, counts the bytes
+that a file's model reads per token."""
 
 import functools
 import random
+import re
 import struct
 from dataclasses import dataclass
 
@@ -145,27 +147,71 @@ class _Reader:
         return None
 
 
-def bytes_per_token(path):
-    """Bytes of all matrices and vectors of a model, without an embedding table that is not the output head as well. Sizes follow from
-    the places of the tensors, so that types only the peer knows count as well."""
+@dataclass
+class _Header:
+    """What stands before the weights: for each entry and tensor the bytes in the file, and what is used of them."""
+
+    entries: list  # (key, bytes)
+    tensors: list  # (name, bytes between the name and the place, place of the weights from `start` on, bytes of weights and padding)
+    start: int
+    alignment: int
+
+
+def _header(path):
     with path.open("rb") as file:
         read = _Reader(file)
         if file.read(4) != b"GGUF":
             raise ValueError(f"{path}: expected a GGUF file")
         read.number("I")
         tensor_count, entry_count = read.number("Q"), read.number("Q")
-        alignment = ALIGNMENT
+        alignment, entries, found = ALIGNMENT, [], []
+
+        def since(begin):
+            end = file.tell()
+            file.seek(begin)
+            return file.read(end - begin)
         for _ in range(entry_count):
+            begin = file.tell()
             key, value = read.text(), read.skip(read.number("I"))
             alignment = value if key == "general.alignment" else alignment
-        places = {}
+            entries.append((key, since(begin)))
         for _ in range(tensor_count):
-            name = read.text()
+            name, begin = read.text(), file.tell()
             file.seek(8 * read.number("I") + 4, 1)
-            places[name] = read.number("Q")
+            found.append((name, since(begin), read.number("Q")))
         start = file.tell() + -file.tell() % alignment
-    ends = sorted(places.values())[1:] + [path.stat().st_size - start]
-    sizes = {name: end - place for (name, place), end in zip(sorted(places.items(), key=lambda item: item[1]), ends)}
+    places = sorted(place for _, _, place in found)
+    ends = dict(zip(places, places[1:] + [path.stat().st_size - start]))
+    return _Header(entries, [(name, info, place, ends[place] - place) for name, info, place in found], start, alignment)
+
+
+def bytes_per_token(path):
+    """Bytes of all matrices and vectors of a model, without an embedding table that is not the output head as well. Sizes follow from
+    the places of the tensors, so that types only the peer knows count as well."""
+    sizes = {name: size for name, _, _, size in _header(path).tensors}
     if "output.weight" in sizes:
         del sizes["token_embd.weight"]
     return sum(sizes.values())
+
+
+def repeat_layers(source, target, layers):
+    """Writes a model of so many layers: those of `source`, again and again."""
+    header = _header(source)
+    blocks = re.compile(r"blk\.(\d+)\.(.*)")
+    count = 1 + max(int(match[1]) for match in (blocks.fullmatch(name) for name, *_ in header.tensors) if match)
+    tensors = []
+    for name, info, place, size in header.tensors:
+        match = blocks.fullmatch(name)
+        copies = [f"blk.{layer}.{match[2]}" for layer in range(int(match[1]), layers, count)] if match else [name]
+        tensors += [(copy, info, place, size) for copy in copies]
+    entries = [_string(key) + struct.pack("<II", UINT32, layers) if key.endswith(".block_count") else data for key, data in header.entries]
+    infos, offset = b"", 0
+    for name, info, _, size in tensors:
+        infos += _string(name) + info + struct.pack("<Q", offset)
+        offset += size
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries) + infos
+    with source.open("rb") as original, target.open("wb") as file:
+        file.write(head + bytes(-len(head) % header.alignment))
+        for _, _, place, size in tensors:
+            original.seek(header.start + place)
+            file.write(original.read(size))

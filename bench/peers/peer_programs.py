@@ -1,6 +1,7 @@
 """Builds llama.cpp and ik_llama.cpp from the source archives of their Python packages, for CPUs only, and runs their tools."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -67,14 +68,24 @@ def avoids_amx(flags):
     return "amx_int8" in flags and "hypervisor" in flags
 
 
+def reason(text):
+    """The line of what a program wrote that says why it failed: the first that names an error, else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = re.compile(r"\berror\b[^=]|ASSERT|\bfailed\b", re.IGNORECASE)
+    return next((line for line in lines if named.search(line)), lines[-1] if lines else "it wrote nothing")[:300]
+
+
 def _run(command, log):
     with log.open("a") as file:
         file.write(f"$ {' '.join(map(str, command))}\n")
         file.flush()
+        begin = file.tell()
         status = subprocess.run(list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     if status != 0:
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-        raise PeerError(f"{Path(command[0]).name} ended with status {status}; the end of {log}:\n{tail}")
+        with log.open(errors="replace") as file:
+            file.seek(begin)
+            text = file.read()
+        raise PeerError(f"{Path(command[0]).name} ended with status {status}: {reason(text)} (log: {log})")
 
 
 def _sources(source, work, log):
@@ -148,20 +159,20 @@ def quantize(peer, model, file_type, folder, threads):
 
 
 def parse_bench(text):
-    """JSON of llama-bench -> (tokens per second of the prompt, of generation); None where there was no such test."""
+    """JSON of llama-bench for one test -> tokens per second."""
     try:
-        tests = json.loads(text)
-        speeds = {bool(test["n_gen"]): float(test["avg_ts"]) for test in tests}
+        test, = json.loads(text)
+        return float(test["avg_ts"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PeerError(f"llama-bench wrote something else than its JSON: {error}") from error
-    return speeds.get(False), speeds.get(True)
+        raise PeerError(f"llama-bench wrote something else than the JSON of one test: {error}") from error
 
 
 def bench(peer, model, threads, lengths, flags):
-    """One run: tokens per second of a prompt and of generating. @raises PeerError"""
+    """One test, after the program's own warm-up: tokens per second of a prompt or of generating; one of both lengths is 0.
+    @raises PeerError"""
     prompt, generated = lengths
     command = [peer.bench, "-m", model, "-p", prompt, "-n", generated, "-t", threads, "-r", 1, "-o", "json", *flags]
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        raise PeerError(f"llama-bench ended with status {result.returncode}: {result.stderr.strip()[-300:]}")
+        raise PeerError(f"llama-bench ended with status {result.returncode}: {reason(result.stderr)}")
     return parse_bench(result.stdout)

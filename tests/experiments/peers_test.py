@@ -1,6 +1,8 @@
 """The comparison of speeds without its peers: files, parsing, ratios, tables.   python3 peers_test.py PROGRAM"""
 
+import dataclasses
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,8 @@ PROGRAM = None
 
 import gguf_file  # noqa: E402
 import peer_programs  # noqa: E402
+import turns  # noqa: E402
+import verdicts  # noqa: E402
 
 
 def load_speed():
@@ -55,6 +59,18 @@ class Files(unittest.TestCase):
             read = [(cols, rows) for name, cols, rows in shape.tensors() if tied or name != "token_embd.weight"]
             self.assertEqual(gguf_file.bytes_per_token(path), sum(2 * cols * rows if rows else 4 * cols for cols, rows in read))
 
+    def test_repeated_layers_make_the_model_of_more_layers(self):
+        few = gguf_file.Shape(hidden=40, layers=2, heads=4, kv_heads=2, ffn=88, vocab=300)
+        whole = dataclasses.replace(few, layers=5)
+        for name, shape in (("few", few), ("whole", whole)):
+            gguf_file.write_model(self.work / name, shape)
+        gguf_file.repeat_layers(self.work / "few", self.work / "repeated.gguf", 5)
+        self.assertEqual(gguf_file.bytes_per_token(self.work / "repeated.gguf"), gguf_file.bytes_per_token(self.work / "whole"))
+        result = subprocess.run([PROGRAM, "inspect", self.work / "repeated.gguf", "--json"], capture_output=True, text=True, check=True)
+        found = {matrix["name"]: (matrix["rows"], matrix["cols"]) for matrix in json.loads(result.stdout)["matrices"]}
+        self.assertEqual(len(found), 2 + 7 * 5)
+        self.assertEqual(found["model.layers.4.mlp.down_proj.weight"], (40, 88))
+
     def test_the_named_shape_has_as_many_weights_as_its_name(self):
         for name, weights in (("1.1b", 1.1e9), ("7b", 6.7e9), ("135m", 135e6)):
             count = sum(cols * (rows or 1) for _, cols, rows in gguf_file.SHAPES[name].tensors())
@@ -68,10 +84,10 @@ class Files(unittest.TestCase):
 
 
 def finished(engine, name, bits, prompt=(), generate=(), tier="", isa=None, threads=1):
-    one = speed.Contestant(engine, name, bits, tier=tier)
-    rounds = max(len(prompt), len(generate))
-    at = lambda values, place: values[place] if place < len(values) else None
-    one.figures[threads] = [{"prompt": at(prompt, i), "generate": at(generate, i), "bytes_per_token": 2e6, "isa": isa} for i in range(rounds)]
+    one = turns.Contestant(engine, name, bits, tier=tier)
+    for what, speeds in (("prompt", prompt), ("generate", generate)):
+        if speeds:
+            one.figures[what, threads] = {number: {"speed": value, "bytes_per_token": 2e6, "isa": isa} for number, value in enumerate(speeds)}
     return one
 
 
@@ -81,27 +97,30 @@ def program(path, body):
 
 
 class Ratios(unittest.TestCase):
-    def test_llama_bench_gives_both_speeds(self):
-        tests = [{"n_prompt": 512, "n_gen": 0, "avg_ts": 54.25, "stddev_ts": 0}, {"n_prompt": 0, "n_gen": 64, "avg_ts": 26.5}]
-        self.assertEqual(peer_programs.parse_bench(json.dumps(tests)), (54.25, 26.5))
-        self.assertEqual(peer_programs.parse_bench(json.dumps(tests[1:])), (None, 26.5))
-        for text in ("", "usage: llama-bench", '[{"n_gen": 64}]', "[1]"):
+    def test_llama_bench_gives_the_speed_of_one_test(self):
+        test = {"n_prompt": 512, "n_gen": 0, "avg_ts": 54.25, "stddev_ts": 0}
+        self.assertEqual(peer_programs.parse_bench(json.dumps([test])), 54.25)
+        for text in ("", "usage: llama-bench", '[{"n_gen": 64}]', "[1]", "[]", json.dumps([test, test])):
             with self.assertRaises(peer_programs.PeerError):
                 peer_programs.parse_bench(text)
 
-    def test_twofold_bench_gives_both_speeds(self):
-        row = {"format": "r16-b3", "bytes_per_token": 5, "isa": "avx2"}
-        rows = [{**row, "prompt": 512, "generated": 0, "tokens_per_second": 90.0}, {**row, "prompt": 0, "generated": 64, "tokens_per_second": 30.0}]
-        expected = {"prompt": 90.0, "generate": 30.0, "bytes_per_token": 5, "isa": "avx2", "format": "r16-b3"}
-        self.assertEqual(speed.figures_of(rows), expected)
-        self.assertEqual(speed.figures_of({"rows": rows}), expected)
+    def test_why_a_program_failed_is_one_line(self):
+        log = "[ 3%] Building\ncode.cpp: In function\ncode.cpp:7:1: error: no such thing\n  7 | thing\nmake: *** [all] Error 2\n"
+        self.assertEqual(peer_programs.reason(log), "code.cpp:7:1: error: no such thing")
+        self.assertEqual(peer_programs.reason("-- Found OpenMP\n\nIllegal instruction\n"), "Illegal instruction")
+        self.assertEqual(peer_programs.reason("cc -Werror=all -c a.c\nKilled"), "Killed")
+        self.assertEqual(peer_programs.reason(""), "it wrote nothing")
+
+    def test_twofold_bench_gives_the_speed_of_one_test(self):
+        row = {"format": "r16-b3", "bytes_per_token": 5, "isa": "avx2", "bytes_per_second": 9, "bandwidth_share": 0.5, "peak_share": 0.1}
+        self.assertEqual(speed.figures_of({"rows": [{**row, "tokens_per_second": 90.0, "prompt": 512}]}), {**row, "speed": 90.0})
 
     def test_a_ratio_is_the_median_of_the_rounds_own(self):
         a = finished("twofold", "a", 4, generate=(40, 20, 90))  # the machine was slow in the second round, for both
         b = finished("llama.cpp", "b", 4, generate=(20, 10, 60))
-        self.assertEqual(speed.ratio(a, b, "generate", 1), 2)
-        self.assertIsNone(speed.ratio(a, b, "prompt", 1))
-        self.assertIsNone(speed.ratio(a, b, "generate", 2))
+        self.assertEqual(statistics.median(turns.ratios(a, b, "generate", 1)), 2)
+        self.assertEqual(turns.ratios(a, b, "prompt", 1), [])
+        self.assertEqual(turns.ratios(a, b, "generate", 2), [])
 
     def test_rivals_have_as_many_bits_when_generating_and_any_for_prompts(self):
         four = finished("llama.cpp", "Q4_0", 4, prompt=(50,), generate=(27,))
@@ -109,72 +128,132 @@ class Ratios(unittest.TestCase):
         ternary = finished("llama.cpp", "TQ2_0", 2, prompt=(90,), generate=(37,))
         other = finished("ik_llama.cpp", "Q2_K -rtr 1", 2, prompt=(68,), generate=(31,))
         everyone = [four, two, ternary, other]
-        self.assertIs(speed.rival(everyone, "llama.cpp", "generate", 2, 1), two)
-        self.assertIs(speed.rival(everyone, "llama.cpp", "prompt", 2, 1), four)
-        self.assertIs(speed.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
-        self.assertIsNone(speed.rival(everyone, "ik_llama.cpp", "generate", 3, 1))
-        other.problem = "crashed"
-        self.assertIsNone(speed.rival(everyone, "ik_llama.cpp", "generate", 2, 1))
+        self.assertIs(turns.rival(everyone, "llama.cpp", "generate", 2, 1), two)
+        self.assertIs(turns.rival(everyone, "llama.cpp", "prompt", 2, 1), four)
+        self.assertIs(turns.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
+        self.assertIsNone(turns.rival(everyone, "ik_llama.cpp", "generate", 3, 1))
+        other.problems["prompt"] = "crashed"  # with other threads; what it reached stays
+        self.assertIs(turns.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
 
     def test_limits_count_over_ik_and_over_llama_where_it_is_missing(self):
         ours = finished("twofold", "r16-u2-g64", 2, generate=(50, 50, 50))
         ik = finished("ik_llama.cpp", "IQ2_K -rtr 1", 2, generate=(30, 25, 20))
         llama = finished("llama.cpp", "Q2_K", 2, generate=(25, 25, 25))
-        verdict, = speed.verdicts_of([ours, ik, llama], speed.LIMITS)
+        verdict, = verdicts.verdicts_of([ours, ik, llama], verdicts.LIMITS)
         self.assertEqual((verdict.judged, verdict.limit, verdict.rivals["ik_llama.cpp"][1], verdict.met), ("ik_llama.cpp", 1.8, 2, True))
-        verdict, = speed.verdicts_of([ours, llama], speed.LIMITS)
+        verdict, = verdicts.verdicts_of([ours, llama], verdicts.LIMITS)
         self.assertEqual((verdict.judged, verdict.limit, verdict.rivals["llama.cpp"][1], verdict.met), ("llama.cpp", 2.15, 2, False))
         self.assertIn("MISSED", verdict.line())
-        self.assertTrue(speed.verdicts_of([ours, llama], {})[0].met)  # without limits nothing is missed
+        self.assertTrue(verdicts.verdicts_of([ours, llama], {})[0].met)  # without limits nothing is missed
 
     def test_prompts_of_the_tier_below_amx_are_held_against_the_peers(self):
         best = finished("twofold", "r16-b3", 3, prompt=(400,), generate=(40,), isa="amx")
-        below = finished("twofold", "r16-b3", 3, prompt=(100,), generate=(39,), tier="avx512vnni", isa="avx512vnni")
+        below = finished("twofold", "r16-b3", 3, prompt=(100,), tier="avx512vnni", isa="avx512vnni")
         ik = finished("ik_llama.cpp", "IQ3_K", 3, prompt=(80,), generate=(20,))
-        by_what = {one.what: one for one in speed.verdicts_of([best, below, ik], speed.LIMITS)}
-        self.assertIs(by_what["prompt"].ours, below)
-        self.assertIs(by_what["generate"].ours, best)
-        own, = speed.own_verdicts([best, below, ik])
+        found = verdicts.verdicts_of([best, below, ik], verdicts.LIMITS)
+        self.assertEqual([(one.what, one.ours, one.limit) for one in found],
+                         [("generate", best, 1.6), ("prompt", best, None), ("prompt", below, 1.1)])
+        self.assertEqual(list(turns.judged_pairs([best, below, ik], "prompt", 1)), [(below, ik)])
+        own, = verdicts.own_verdicts([best, below, ik])
         self.assertEqual((own.rivals["twofold"], own.limit, own.met), ((below, 4), 3.0, True))
 
     def test_planes_are_held_against_integers(self):
         planes, integers = (finished("twofold", name, 3, generate=values) for name, values in (("r16-b3", (30,)), ("r16-u3", (40,))))
-        own, = speed.own_verdicts([planes, integers])
+        own, = verdicts.own_verdicts([planes, integers])
         self.assertEqual((own.rivals["twofold"][1], own.met), (0.75, False))
 
 
 class Turns(unittest.TestCase):
-    def test_contestants_run_by_turns_and_a_failing_one_is_left_out(self):
-        ran = []
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "journal.json"
+        self.ran = []
 
-        def contestant(engine, name, bits, fails=False):
-            def run(threads):
-                ran.append((threads, name))
-                if fails:
-                    raise peer_programs.PeerError("Illegal instruction")
-                return {"prompt": 1.0, "generate": 1.0, "bytes_per_token": 1}
-            return speed.Contestant(engine, name, bits, run)
-        everyone = [contestant("twofold", "t2", 2), contestant("twofold", "t4", 4), contestant("twofold", "u4", 4),
-                    contestant("ik_llama.cpp", "i4", 4), contestant("llama.cpp", "l4", 4), contestant("llama.cpp", "x4", 4, fails=True)]
+    def contestant(self, engine, name, bits, speeds=(), fails=False, tier=""):
+        """Its speeds by round, the last one for all further rounds; 1 if there are none."""
+        left = {}
+
+        def run(what, threads):
+            self.ran.append((what, threads, name))
+            if fails:
+                raise turns.Failed("Illegal instruction")
+            values = left.setdefault((what, threads), list(speeds) or [1.0])
+            return {"speed": values.pop(0) if len(values) > 1 else values[0], "bytes_per_token": 1}
+        return turns.Contestant(engine, name, bits, run, tier)
+
+    def measure(self, everyone, threads, rounds, journal=None):
         said = []
-        speed.measure(everyone, [1, 2], 2, said.append)
+        turns.measure(everyone, threads, rounds, journal or turns.Journal(self.path, ["a run"]), said.append)
+        return said
+
+    def test_contestants_run_by_turns_and_a_failing_one_is_left_out(self):
+        everyone = [self.contestant("twofold", "t2", 2), self.contestant("twofold", "t4", 4), self.contestant("twofold", "u4", 4),
+                    self.contestant("ik_llama.cpp", "i4", 4), self.contestant("llama.cpp", "l4", 4),
+                    self.contestant("llama.cpp", "x4", 4, fails=True), self.contestant("twofold", "tier", 2, tier="avx2")]
+        said = self.measure(everyone, [1, 2], {"generate": 2, "prompt": 1})
         turn = ["t4", "l4", "i4", "u4", "t2"]
-        self.assertEqual(ran, [(1, name) for name in ["t4", "l4", "i4", "u4", "x4", "t2"] + turn] + [(2, name) for name in 2 * turn])
-        self.assertIn("llama.cpp x4 is left out: Illegal instruction", said)
-        self.assertEqual({count: len(rounds) for count, rounds in everyone[0].figures.items()}, {1: 2, 2: 2})
+        expected = [("generate", 1, name) for name in ["t4", "l4", "i4", "u4", "x4", "t2"] + turn]
+        expected += [("generate", 2, name) for name in 2 * turn]
+        self.assertEqual(self.ran, expected + [("prompt", 1, name) for name in ["t4", "l4", "i4", "u4", "x4", "t2", "tier"]] +
+                         [("prompt", 2, name) for name in turn + ["tier"]])
+        self.assertIn("generate, t1: llama.cpp x4 is left out: Illegal instruction", said)
+        self.assertEqual({key: len(rounds) for key, rounds in everyone[0].figures.items()},
+                         {("generate", 1): 2, ("generate", 2): 2, ("prompt", 1): 1, ("prompt", 2): 1})
+
+    def test_types_that_fall_behind_take_no_further_turns(self):
+        everyone = [self.contestant("twofold", "slow of ours", 4, [1]), self.contestant("ik_llama.cpp", "best", 4, [100]),
+                    self.contestant("ik_llama.cpp", "near", 4, [90]), self.contestant("ik_llama.cpp", "behind", 4, [80]),
+                    self.contestant("ik_llama.cpp", "far behind", 4, [50]), self.contestant("llama.cpp", "other engine", 4, [10]),
+                    self.contestant("ik_llama.cpp", "other bits", 2, [20])]
+        self.measure(everyone, [1, 2], {"generate": 2})
+        counts = {one.name: [sum(name == one.name and threads == count for _, threads, name in self.ran) for count in (1, 2)] for one in everyone}
+        self.assertEqual(counts, {"slow of ours": [2, 2], "best": [2, 2], "near": [2, 2], "behind": [1, 1], "far behind": [1, 0],
+                                  "other engine": [2, 2], "other bits": [2, 2]})
+
+    def test_unsteady_pairs_take_more_turns_and_steady_ones_do_not(self):
+        everyone = [self.contestant("twofold", "unsteady", 4, [10, 20, 10, 20, 10, 20]), self.contestant("ik_llama.cpp", "i4", 4, [10]),
+                    self.contestant("twofold", "steady", 2, [30]), self.contestant("ik_llama.cpp", "i2", 2, [20])]
+        self.measure(everyone, [1], {"generate": 3})
+        counts = {one.name: sum(name == one.name for _, _, name in self.ran) for one in everyone}
+        self.assertEqual(counts, {"unsteady": 6, "i4": 6, "steady": 3, "i2": 3})
+
+    def test_an_interrupted_run_goes_on_with_the_round_that_did_not_end(self):
+        def contestants(interrupted):
+            everyone = [self.contestant("twofold", "u4", 4, [30, 31]), self.contestant("ik_llama.cpp", "i4", 4, [20, 21]),
+                        self.contestant("llama.cpp", "l4", 4, fails=True)]
+            if interrupted:
+                def stop(what, threads):
+                    if (what, threads) == ("generate", 2):
+                        raise KeyboardInterrupt
+                    return {"speed": 20.0, "bytes_per_token": 1}
+                everyone[1].run = stop
+            return everyone
+        with self.assertRaises(KeyboardInterrupt):
+            self.measure(contestants(True), [1, 2], {"generate": 1})
+        self.ran.clear()
+        again = contestants(False)
+        journal = turns.Journal(self.path, ["a run"])
+        self.assertTrue(journal.load())
+        self.measure(again, [1, 2], {"generate": 1}, journal)
+        self.assertEqual(self.ran, [("generate", 2, "u4"), ("generate", 2, "i4")])
+        self.assertEqual((again[0].median("generate", 1), again[1].median("generate", 1), again[2].problems), (30, 20, {"generate": "Illegal instruction"}))
+        for key, ended, known in ((["a run"], False, False), (["another"], False, False), (["a run"], True, True)):
+            self.assertEqual(turns.Journal(self.path, key).load(ended), known, msg=(key, ended))
 
     def test_the_report_shows_both_figures_where_we_win_and_where_we_lose(self):
-        args = SimpleNamespace(model="1.1b", rounds=1, threads=[1], bits=[], only=[])
+        args = SimpleNamespace(model="1.1b", rounds=1, prompt_rounds=1, threads=[1], bits=[], only=[])
         everyone = [finished("twofold", "r16-u4-g128", 4, prompt=(50,), generate=(45,), isa="avx2"),
                     finished("ik_llama.cpp", "Q4_0 -rtr 1", 4, prompt=(100,), generate=(30,)),
-                    speed.Contestant("llama.cpp", "Q4_0", 4, problem="crashed")]
-        verdicts = speed.verdicts_of(everyone, speed.LIMITS)
-        text = speed.report(args, everyone, verdicts, [], ["llama.cpp does not build"])
+                    turns.Contestant("llama.cpp", "Q4_0", 4, problems={"prompt": "crashed"})]
+        found = verdicts.verdicts_of(everyone, verdicts.LIMITS)
+        text = speed.report(args, everyone, found, [], ["llama.cpp does not build"])
         rows = [row for row in table_rows(text) if row[0] in ("generate", "prompt")]
-        self.assertEqual(rows, [["generate", "1", "r16-u4-g128", "45.0", "ik_llama.cpp Q4_0 -rtr 1", "30.0", "1.50", "1.05", "met"],
-                                ["prompt", "1", "r16-u4-g128", "50.0", "ik_llama.cpp Q4_0 -rtr 1", "100.0", "0.50", "1.1", "**missed**"]])
+        self.assertEqual(rows, [["generate", "1", "r16-u4-g128", "45.0", "Q4_0 -rtr 1", "30.0", "1.50", "-", "-", "-", "1.05 over ik_llama.cpp", "met"],
+                                ["prompt", "1", "r16-u4-g128", "50.0", "Q4_0 -rtr 1", "100.0", "0.50", "-", "-", "-",
+                                 "1.1 over ik_llama.cpp", "**missed**, slower than ik_llama.cpp"]])
         self.assertIn("1 of 2 limits met; slower than a peer's best in 1 cases.", text)
-        self.assertIn("- llama.cpp Q4_0 did not run: crashed", text)
+        self.assertIn("- llama.cpp Q4_0, prompt, did not run: crashed", text)
         self.assertIn("2.0", text)  # megabytes per token
 
     def test_a_whole_run_with_stand_ins_keeps_what_is_built_and_quantized(self):
@@ -184,16 +263,16 @@ class Turns(unittest.TestCase):
         model, results, twofold = work / "model.gguf", work / "results.md", work / "twofold"
         gguf_file.write_model(model, gguf_file.Shape(hidden=32, layers=1, heads=4, kv_heads=2, ffn=64, vocab=300))
         row = {"format": "r16-b2", "bytes_per_token": 3000000, "isa": "avx2"}
-        rows = [{**row, "prompt": 512, "generated": 0, "tokens_per_second": 90}, {**row, "prompt": 0, "generated": 64, "tokens_per_second": 60}]
-        program(twofold, f"""import os
-if sys.argv[1] == "bench": print('{json.dumps(rows)}')
+        rows = [{**row, "tokens_per_second": 90}, {**row, "tokens_per_second": 60}]
+        program(twofold, f"""import json, os
+if sys.argv[1] == "bench": print(json.dumps(dict(rows=[{rows}["0" in sys.argv[sys.argv.index("--prompt") + 1:][:1]]])))
 elif "bcq" in sys.argv: os.mkdir(sys.argv[sys.argv.index("-o") + 1])
 else: sys.exit("no such method")""")
         for source in peer_programs.SOURCES:
             built = work / f"build-{source.name}"
             (built / "bin").mkdir(parents=True)
-            speeds = [{"n_gen": 0, "avg_ts": 100}, {"n_gen": 64, "avg_ts": 50 if source.name == "llama.cpp" else 40}]
-            program(built / "bin/llama-bench", f"print('{json.dumps(speeds)}')")
+            speeds = {"512": 100, "0": 50 if source.name == "llama.cpp" else 40}
+            program(built / "bin/llama-bench", f"import json\nprint(json.dumps([dict(avg_ts={speeds}[sys.argv[sys.argv.index('-p') + 1]])]))")
             program(built / "bin/llama-quantize", """import shutil
 if "IQ2_K" in sys.argv: sys.exit("needs an importance matrix")
 shutil.copy(sys.argv[2], sys.argv[3])
@@ -207,10 +286,10 @@ print(sys.argv[4])""")
         self.assertNotIn("quantizing model.gguf to Q2_K", result.stderr)  # the second run found it
         self.assertIn("ik_llama.cpp does not make IQ2_K", result.stderr)
         text = results.read_text()
-        self.assertIn("- twofold rtn --group 64, 2 bits did not run: exit status 1: no such method", text)
+        self.assertIn("- twofold rtn --group 64, 2 bits, prompt, did not run: exit status 1: no such method", text)
         self.assertEqual(text.count("<!-- peers-smollm2 -->"), 1)
-        self.assertIn("| generate | 1 | bcq --storage planes, 2 bits | 60.0 | ik_llama.cpp Q2_K | 40.0 | 1.50 |", text)
-        self.assertIn("| prompt | 1 | bcq --storage planes, 2 bits | 90.0 | llama.cpp Q2_K | 100.0 | 0.90 |  | slower |", text)
+        self.assertIn("| generate | 1 | bcq --storage planes, 2 bits | 60.0 | Q2_K | 40.0 | 1.50 | Q2_K | 50.0 | 1.20 |  |  |", text)
+        self.assertIn("| prompt | 1 | bcq --storage planes, 2 bits | 90.0 | Q2_K | 100.0 | 0.90 | Q2_K | 100.0 | 0.90 |  | slower than ik_llama.cpp, slower than llama.cpp |", text)
 
     def test_amx_is_left_out_in_virtual_machines_that_have_it(self):
         self.assertTrue(peer_programs.avoids_amx({"amx_int8", "hypervisor"}))
