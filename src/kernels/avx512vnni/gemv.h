@@ -75,10 +75,11 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t bloc
 #pragma GCC unroll 2
         for (int b = 0; b < kBlocks; ++b) parts[b].even[i] = start;
       }
+      const int64_t ahead = prefetch_distance<kBlocks>(w, step - bytes);
       for (int64_t c = begin; c < end; c += Values::kColumns) {
 #pragma GCC unroll 2
         for (int b = 0; b < kBlocks; ++b) {
-          prefetch_step<Values::kLines>(step + b * w.block_bytes);
+          prefetch_step<Values::kLines>(step + b * w.block_bytes, ahead);
           add_step<Values, kM>(parts[b], values[b], step + b * w.block_bytes, x.values + c,
                                x.stride);
         }
@@ -98,6 +99,7 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t bloc
     }
 #pragma GCC unroll 2
     for (int b = 0; b < kBlocks; ++b) {
+      prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
       const Scales scales = load_scales(w, bytes + b * w.block_bytes, g);
 #pragma GCC unroll 4
       for (int i = 0; i < kM; ++i) {

@@ -152,11 +152,12 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
       for (int b = 0; b < kBlocks; ++b) {
         parts[b] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
       }
+      const int64_t ahead = prefetch_distance<kBlocks>(w, step - bytes);
       for (int64_t c = begin; c < end; c += Step::kColumns) {
         const uint8_t* tables = args.scratch + c / kTableColumns * kTableBytes;
 #pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b) {
-          prefetch_step<Step::kLines>(step + b * w.block_bytes);
+          prefetch_step<Step::kLines>(step + b * w.block_bytes, ahead);
           look_up_step<kPlanes>(parts[b], step + b * w.block_bytes, tables, n[b]);
         }
         step += Step::kLines * 64;
@@ -171,6 +172,7 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
     const __m512 group_sum = _mm512_set1_ps(x.group_sums[g]);
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
+      prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
       const Scales scales = load_scales(w, bytes + b * w.block_bytes, g);
       y[b] = _mm512_fmadd_ps(scales.b, group_sum, _mm512_fmadd_ps(scales.a, sums[b], y[b]));
     }

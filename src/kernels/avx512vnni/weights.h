@@ -51,11 +51,28 @@ TWOFOLD_INLINE __m512i load_line(const uint8_t* at) { return _mm512_loadu_si512(
 /// are unpacked.
 constexpr int64_t kPrefetchBytes = 4096;
 template <int kLines>
-TWOFOLD_INLINE void prefetch_step(const uint8_t* step) {
+TWOFOLD_INLINE void prefetch_step(const uint8_t* step, int64_t ahead) {
 #pragma GCC unroll 8
   for (int i = 0; i < kLines; ++i) {
-    _mm_prefetch(reinterpret_cast<const char*>(step + kPrefetchBytes + 64 * i), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(step + ahead + 64 * i), _MM_HINT_T0);
   }
+}
+
+/// How far ahead of byte `at` of a block to ask for lines, if blocks run kBlocks at a time: behind
+/// the end of a block its stream goes on kBlocks blocks further.
+template <int kBlocks>
+TWOFOLD_INLINE int64_t prefetch_distance(const PackedView& w, int64_t at) {
+  return kPrefetchBytes + (at + kPrefetchBytes < w.block_bytes ? 0 : (kBlocks - 1) * w.block_bytes);
+}
+
+/// Parameters of groups stand behind all lines of a block: those of group g are asked for while
+/// group g of the block that its stream goes on with is far away.
+TWOFOLD_INLINE void prefetch_scales(const PackedView& w, const uint8_t* next_block, int64_t g) {
+  if (w.scale_sets <= 1) return;
+  _mm_prefetch(reinterpret_cast<const char*>(next_block + w.scales_at + g * 32), _MM_HINT_T0);
+  if (w.zero_bytes == 0) return;
+  const uint8_t* zeros = next_block + w.zeros_at + g * 16 * w.zero_bytes;
+  _mm_prefetch(reinterpret_cast<const char*>(zeros), _MM_HINT_T0);
 }
 
 /// Bits [kWidth p, kWidth p + kWidth) of every byte, moved to bit kTo, of the field that starts at
