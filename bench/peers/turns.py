@@ -66,11 +66,13 @@ def same_race(one, other, what):
     return one.engine == other.engine and (what == PROMPT or one.bits == other.bits)
 
 
-def rival(contestants, engine, what, bits, threads):
-    """The peer's best by median; None if nothing of it ran."""
-    fits = [one for one in contestants if one.engine == engine and one.speeds(what, threads) and not one.ternary
-            and (what == PROMPT or one.bits == bits)]
-    return max(fits, key=lambda one: one.median(what, threads), default=None)
+def rival(contestants, ours, engine, what, threads):
+    """The peer's type that leaves us the least ratio: both figures of a ratio are of the same round, while medians of other rounds are of a
+    machine in another state. One that fell behind after the first round is none. None if nothing of the peer ran beside `ours`."""
+    race = [one for one in contestants if one.engine == engine and not one.ternary and (what == PROMPT or one.bits == ours.bits)]
+    least = min(2, max((len(one.speeds(what, threads)) for one in race), default=0))
+    fits = [one for one in race if len(one.speeds(what, threads)) >= least and ratios(ours, one, what, threads)]
+    return min(fits, key=lambda one: statistics.median(ratios(ours, one, what, threads)), default=None)
 
 
 def keeps_up(one, contestants, what, threads, share):
@@ -87,7 +89,7 @@ def judged_pairs(contestants, what, threads):
     for one in contestants:
         if one.engine != OURS or not one.speeds(what, threads) or (one.name in held and not one.tier):
             continue
-        other = rival(contestants, IK, what, one.bits, threads) or rival(contestants, LLAMA, what, one.bits, threads)
+        other = rival(contestants, one, IK, what, threads) or rival(contestants, one, LLAMA, what, threads)
         if other:
             yield one, other
 
@@ -166,7 +168,10 @@ def due(contestants, what, threads, number, rounds, before):
     if number == 0:
         return [one for one in ready if all(keeps_up(one, contestants, what, count, KEEPS_UP_BEFORE) for count in before)]
     if number < rounds:
-        return [one for one in ready if one.speeds(what, threads) and keeps_up(one, contestants, what, threads, KEEPS_UP)]
+        def good_before(one):  # one bad figure does not count
+            return number <= 2 and before and all(keeps_up(one, contestants, what, count, KEEPS_UP) for count in before)
+        return [one for one in ready if one.speeds(what, threads)
+                and (keeps_up(one, contestants, what, threads, KEEPS_UP) or good_before(one))]
     unsteady = [pair for pair in judged_pairs(contestants, what, threads) if spread(ratios(*pair, what, threads)) > STEADY]
     return [one for one in ready if any(one in pair for pair in unsteady)]
 

@@ -63,7 +63,7 @@ def verdicts_of(contestants, limits):
         held = {one.name for one in ours if one.tier and what == PROMPT}
         for one in ours:
             for threads in sorted(count for measured, count in one.figures if measured == what):
-                rivals = beside(one, {engine: rival(contestants, engine, what, one.bits, threads) for engine in (IK, LLAMA)}, what, threads)
+                rivals = beside(one, {engine: rival(contestants, one, engine, what, threads) for engine in (IK, LLAMA)}, what, threads)
                 if rivals:
                     judged = next(iter(rivals))
                     verdicts.append(Verdict(what, one, threads, rivals, limit_of(limits, what, one, held, judged, threads), judged))

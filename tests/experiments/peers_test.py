@@ -128,12 +128,19 @@ class Ratios(unittest.TestCase):
         ternary = finished("llama.cpp", "TQ2_0", 2, prompt=(90,), generate=(37,))
         other = finished("ik_llama.cpp", "Q2_K -rtr 1", 2, prompt=(68,), generate=(31,))
         everyone = [four, two, ternary, other]
-        self.assertIs(turns.rival(everyone, "llama.cpp", "generate", 2, 1), two)
-        self.assertIs(turns.rival(everyone, "llama.cpp", "prompt", 2, 1), four)
-        self.assertIs(turns.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
-        self.assertIsNone(turns.rival(everyone, "ik_llama.cpp", "generate", 3, 1))
+        ours = {bits: finished("twofold", "ours", bits, prompt=(99,), generate=(60,)) for bits in (2, 3)}
+        self.assertIs(turns.rival(everyone, ours[2], "llama.cpp", "generate", 1), two)
+        self.assertIs(turns.rival(everyone, ours[2], "llama.cpp", "prompt", 1), four)
+        self.assertIs(turns.rival(everyone, ours[2], "ik_llama.cpp", "generate", 1), other)
+        self.assertIsNone(turns.rival(everyone, ours[3], "ik_llama.cpp", "generate", 1))
         other.problems["prompt"] = "crashed"  # with other threads; what it reached stays
-        self.assertIs(turns.rival(everyone, "ik_llama.cpp", "generate", 2, 1), other)
+        self.assertIs(turns.rival(everyone, ours[2], "ik_llama.cpp", "generate", 1), other)
+
+    def test_a_rival_is_chosen_by_ratios_of_the_same_rounds(self):
+        ours = finished("twofold", "ours", 4, generate=(40, 20, 20))  # the machine was fast in the first round
+        best = finished("llama.cpp", "best", 4, generate=(25, 12, 12))
+        behind = finished("llama.cpp", "fell behind", 4, generate=(15,))  # 15 is more than the median of the best
+        self.assertIs(turns.rival([best, behind], ours, "llama.cpp", "generate", 1), best)
 
     def test_limits_count_over_ik_and_over_llama_where_it_is_missing(self):
         ours = finished("twofold", "r16-u2-g64", 2, generate=(50, 50, 50))
@@ -210,6 +217,20 @@ class Turns(unittest.TestCase):
         counts = {one.name: [sum(name == one.name and threads == count for _, threads, name in self.ran) for count in (1, 2)] for one in everyone}
         self.assertEqual(counts, {"slow of ours": [2, 2], "best": [2, 2], "near": [2, 2], "behind": [1, 1], "far behind": [1, 0],
                                   "other engine": [2, 2], "other bits": [2, 2]})
+
+    def test_one_bad_figure_does_not_stop_what_kept_up_with_other_threads(self):
+        steady = self.contestant("ik_llama.cpp", "best", 4, [100])
+        disturbed = self.contestant("ik_llama.cpp", "disturbed", 4)
+        speeds = {1: [99], 2: [5, 99]}
+
+        def run(what, threads):
+            self.ran.append((what, threads, "disturbed"))
+            values = speeds[threads]
+            return {"speed": values.pop(0) if len(values) > 1 else values[0], "bytes_per_token": 1}
+        disturbed.run = run
+        self.measure([steady, disturbed], [1, 2], {"generate": 3})
+        self.assertEqual([sum(one == ("generate", count, "disturbed") for one in self.ran) for count in (1, 2)], [3, 3])
+        self.assertEqual(disturbed.speeds("generate", 2), [5, 99, 99])
 
     def test_unsteady_pairs_take_more_turns_and_steady_ones_do_not(self):
         everyone = [self.contestant("twofold", "unsteady", 4, [10, 20, 10, 20, 10, 20]), self.contestant("ik_llama.cpp", "i4", 4, [10]),
