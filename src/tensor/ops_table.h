@@ -11,6 +11,20 @@ namespace twofold {
 /// times longer.
 inline constexpr float kNegligibleScore = -69.0f;
 
+/// Rounding to equally spaced values: scale (code - zero), code = whole + after, with whole the
+/// nearest integer to x / scale + before, ties to even, between the integers lo and hi, which are
+/// at most 2^16 in magnitude. The scale is not 0.
+struct AffineRounding {
+  float scale, zero, before, after, lo, hi;
+};
+
+/// Sums of squares in lanes: number i of a row belongs to lane i mod kLanes, the rest of a row that
+/// fills no round of lanes to lane 0.
+struct SquareSums {
+  static constexpr int64_t kLanes = 8;
+  double x[kLanes], distance[kLanes];
+};
+
 struct Ops {
   /// Sum of a[i] b[i], i < n.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -64,6 +78,14 @@ struct Ops {
   /// y[r, c] = scales[r] x[r, c] / = scales[c] x[r, c]; x and y [rows, n].
   void (*q8_rows_to_f32)(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n);
   void (*q8_cols_to_f32)(const int8_t* x, const float* scales, float* y, int64_t rows, int64_t n);
+  // The following give the same bits with every instruction set.
+  /// The least and the largest of n > 0 numbers; -0 is below 0, NaNs are beyond infinity.
+  void (*extent)(const float* x, int64_t n, float* lo, float* hi);
+  /// Codes and their values.
+  void (*round_affine)(const float* x, int64_t n, const AffineRounding& by, uint16_t* codes,
+                       float* values);
+  /// sums->x += x[i]^2, sums->distance += (y[i] - x[i])^2.
+  void (*add_squares)(const float* x, const float* y, int64_t n, SquareSums* sums);
 };
 
 }  // namespace twofold

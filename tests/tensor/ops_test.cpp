@@ -286,6 +286,70 @@ TEST_P(OpsTest, NarrowingEqualsTheScalarConversionBitForBit) {
   }
 }
 
+TEST_P(OpsTest, ExtentIsThatOfSortingWithZerosAndNumbersThatAreNotFiniteInOrder) {
+  for (const int64_t n : kLengths) {
+    if (n == 0) continue;
+    std::vector<float> x = random_numbers(n, 21);
+    float lo = 0, hi = 0;
+    ops_.extent(x.data(), n, &lo, &hi);
+    EXPECT_EQ(lo, *std::min_element(x.begin(), x.end()));
+    EXPECT_EQ(hi, *std::max_element(x.begin(), x.end()));
+    for (const float bad : {kInf, -kInf, std::nanf(""), -std::nanf("")}) {
+      std::vector<float> damaged = x;
+      damaged[static_cast<size_t>(n / 2)] = bad;
+      ops_.extent(damaged.data(), n, &lo, &hi);
+      EXPECT_FALSE(std::isfinite(lo) && std::isfinite(hi)) << n << ' ' << bad;
+    }
+    x.assign(static_cast<size_t>(n), 0.0f);
+    x.back() = -0.0f;
+    ops_.extent(x.data(), n, &lo, &hi);
+    EXPECT_TRUE(std::signbit(lo));
+    EXPECT_EQ(std::signbit(hi), n == 1);
+  }
+}
+
+TEST_P(OpsTest, AffineCodesAreTheNearestIntegersBetweenTheirBounds) {
+  for (const AffineRounding by :
+       {AffineRounding{0.25f, 3, 0, 3, -3, 12}, AffineRounding{0.01f, 7.3f, 7.3f, 0, 0, 15},
+        AffineRounding{1e-9f, 128, 0, 128, -128, 127}}) {
+    for (const int64_t n : kLengths) {
+      std::vector<float> x = random_numbers(n, 22);
+      for (size_t i = 0; i < x.size(); i += 3) x[i] = std::nearbyint(8 * x[i]) / 8;  // ties
+      std::vector<uint16_t> codes(x.size() + 1, 999);
+      std::vector<float> values(x.size() + 1, kUntouched);
+      ops_.round_affine(x.data(), n, by, codes.data(), values.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float whole = std::clamp(std::nearbyint(x[i] / by.scale + by.before), by.lo, by.hi);
+        ASSERT_EQ(codes[i], whole + by.after) << x[i];
+        ASSERT_EQ(values[i], by.scale * (whole + by.after - by.zero)) << x[i];
+      }
+      EXPECT_EQ(codes.back(), 999);
+      EXPECT_EQ(values.back(), kUntouched);
+    }
+  }
+}
+
+TEST_P(OpsTest, SquaresAreSummedInTheSameLanesByEveryInstructionSet) {
+  for (const int64_t n : kLengths) {
+    const std::vector<float> x = random_numbers(n, 23), y = random_numbers(n, 24);
+    SquareSums found{}, expected{};
+    found.x[2] = expected.x[2] = 0.125;
+    ops_.add_squares(x.data(), y.data(), n, &found);
+    const int64_t full = n / SquareSums::kLanes * SquareSums::kLanes;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t lane = i < full ? i % SquareSums::kLanes : 0;
+      const auto k = static_cast<size_t>(i);
+      const double wide = x[k], distance = static_cast<double>(y[k]) - wide;
+      expected.x[lane] += wide * wide;
+      expected.distance[lane] += distance * distance;
+    }
+    for (int64_t lane = 0; lane < SquareSums::kLanes; ++lane) {
+      EXPECT_EQ(found.x[lane], expected.x[lane]) << n;
+      EXPECT_EQ(found.distance[lane], expected.distance[lane]) << n;
+    }
+  }
+}
+
 TEST_P(OpsTest, EightBitVectorsEqualTheScalarTableAndStayWithinHalfAStep) {
   for (const int64_t n : kLengths) {
     for (const float size : {1.0f, 1e-30f, 1e-37f, 1e37f, 0.0f}) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "tensor/ops_table.h"
+#include "tensor/simd/exact_loops.h"
 
 namespace twofold {
 namespace {
@@ -475,6 +476,9 @@ constexpr Ops kVectorOps = {
     .f32_to_q8 = f32_to_q8,
     .q8_rows_to_f32 = q8_rows_to_f32,
     .q8_cols_to_f32 = q8_cols_to_f32,
+    .extent = extent,
+    .round_affine = round_affine,
+    .add_squares = add_squares,
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/float16.h"
+#include "tensor/simd/exact_loops.h"
 #include "tensor/simd/tables.h"
 
 namespace twofold {
@@ -210,6 +211,9 @@ const Ops kOpsScalar = {
     .f32_to_q8 = f32_to_q8,
     .q8_rows_to_f32 = q8_rows_to_f32,
     .q8_cols_to_f32 = q8_cols_to_f32,
+    .extent = extent,
+    .round_affine = round_affine,
+    .add_squares = add_squares,
 };
 
 }  // namespace twofold
