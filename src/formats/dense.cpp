@@ -43,7 +43,8 @@ int64_t dense_bytes(const Format& format, int64_t rows, int64_t cols) {
 [[noreturn]] void no_codes(const Format& format) {
   fail(ErrorCode::kInvalidArgument, format.name, "a dense format holds no codes");
 }
-void refuse_pack(const Format& format, const QuantizedMatrix& /*q*/, std::span<std::byte> /*out*/) {
+void refuse_pack(const Format& format, const QuantizedMatrix& /*q*/, std::span<std::byte> /*out*/,
+                 ThreadPool& /*pool*/) {
   no_codes(format);
 }
 QuantizedMatrix refuse_unpack(const PackedMatrix& packed) { no_codes(packed.format); }

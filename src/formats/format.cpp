@@ -4,9 +4,12 @@
 #include <cstring>
 
 #include "base/aligned_buffer.h"
+#include "base/checked_math.h"
 #include "base/error.h"
 #include "base/float16.h"
+#include "base/large_pages.h"
 #include "formats/members.h"
+#include "formats/r16_layout.h"
 
 namespace twofold {
 namespace {
@@ -18,6 +21,7 @@ struct Blob {
 };
 Blob new_blob(int64_t size) {
   const auto owner = std::make_shared<AlignedBuffer<std::byte>>(static_cast<size_t>(size));
+  prefer_large_pages(owner->span());
   return {{{DType::kU8, {size}, owner->span()}, owner}, owner->span()};
 }
 
@@ -74,13 +78,39 @@ int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols) {
   return format.family->packed_bytes(format, rows, cols);
 }
 
-PackedMatrix pack(const QuantizedMatrix& q) {
-  validate(q);
+PackedMatrix pack(const QuantizedMatrix& q, ThreadPool& pool) {
+  validate(q, pool);
   PackedMatrix packed{format_for(q.scheme), q.rows, q.cols, {}};
   Blob blob = new_blob(packed_bytes(packed.format, q.rows, q.cols));
-  packed.format.family->pack(packed.format, q, blob.bytes);
+  packed.format.family->pack(packed.format, q, blob.bytes, pool);
   packed.bytes = std::move(blob.tensor);
   return packed;
+}
+
+PackedMatrix pack(const QuantizedMatrix& q) {
+  ThreadPool alone(1, false);
+  return pack(q, alone);
+}
+
+PackedMatrix new_packed(const Format& format, int64_t rows, int64_t cols) {
+  return {format, rows, cols, new_blob(packed_bytes(format, rows, cols)).tensor};
+}
+
+void put_rows(const PackedMatrix& part, int64_t begin, PackedMatrix& whole) {
+  const Format& format = whole.format;
+  const bool last = begin + part.rows == whole.rows;
+  TWOFOLD_ASSERT(part.format.name == format.name && part.cols == whole.cols &&
+                 begin % kBlockRows == 0 && (last || part.rows % kBlockRows == 0));
+  const std::span<const std::byte> from = part.bytes.view.bytes;
+  // The blob is one of new_packed, whose owner may write to it.
+  auto* to = const_cast<std::byte*>(whole.bytes.view.bytes.data());
+  const int64_t block = packed_bytes(format, 2 * kBlockRows, whole.cols) -
+                        packed_bytes(format, kBlockRows, whole.cols);
+  const auto blocks = static_cast<size_t>(ceil_div(part.rows, kBlockRows) * block);
+  std::memcpy(to + begin / kBlockRows * block, from.data(), blocks);
+  if (begin != 0) return;
+  const auto tail = static_cast<size_t>(ceil_div(whole.rows, kBlockRows) * block);
+  std::memcpy(to + tail, from.data() + blocks, from.size() - blocks);
 }
 
 PackedMatrix pack_dense(const Format& format, Matrix<const float> weight) {

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "quant/quantized_matrix.h"
 #include "tensor/row_source.h"
 #include "tensor/tensor.h"
@@ -54,7 +55,9 @@ struct FormatFamily {
   /// Bytes of the blob. @throws Error(kCorruptFile) on overflow.
   int64_t (*packed_bytes)(const Format& format, int64_t rows, int64_t cols);
   /// Writes the blob; `out` has packed_bytes bytes, fully written (padding is zero).
-  void (*pack)(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out);
+  /// Blocks of rows are shared among the threads of `pool`.
+  void (*pack)(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
+               ThreadPool& pool);
   /// The quantized matrix, transform "none" (transforms are stored beside the blob).
   QuantizedMatrix (*unpack)(const PackedMatrix& packed);
   /// One row in float32, out [cols]; equals `dequantize` bit for bit. Slow and obvious.
@@ -79,7 +82,15 @@ Format format_for(const Scheme& scheme);
 int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols);
 /// Packs into the format of the scheme. The transform is not part of the blob.
 /// @throws Error(kInvalidArgument) if no format holds the scheme, Error(kInternal) as `validate`.
-PackedMatrix pack(const QuantizedMatrix& q);
+PackedMatrix pack(const QuantizedMatrix& q, ThreadPool& pool);
+PackedMatrix pack(const QuantizedMatrix& q);  // by the calling thread alone
+/// A blob for a matrix [rows, cols] of a packed format, to be filled by `put_rows`.
+PackedMatrix new_packed(const Format& format, int64_t rows, int64_t cols);
+/// Copies `part`, which holds rows [begin, begin + part.rows) of `whole` and has the same number of
+/// columns, to its place. Blocks of 16 rows are copied whole: `begin` is a multiple of 16, and so
+/// are part.rows unless they are the last ones. What belongs to the whole matrix comes from the
+/// part that begins at 0. Thread-safe for disjoint rows.
+void put_rows(const PackedMatrix& part, int64_t begin, PackedMatrix& whole);
 /// Dense pack: rows of float32 stored as f32, f16 or bf16.
 PackedMatrix pack_dense(const Format& format, Matrix<const float> weight);
 /// @throws Error(kInvalidArgument) for a dense format, Error(kCorruptFile) as `check_packed`.

@@ -19,31 +19,40 @@ uint32_t lane_of(const R16Field& field, const uint16_t* codes, int64_t n) {
   return lane;
 }
 
-/// `lane_of` for a whole line: four codes at a time, which are the bytes of a word in order.
+/// `lane_of` for whole lines: four codes at a time, which are the bytes of a word in order.
+/// @param codes [steps, step].   @param line of the field in the first step, at the row.
 template <int kWidth>
-uint32_t full_lane_of(const uint16_t* codes, int shift) {
+void write_full_lanes(const R16Code& code, int shift, const uint16_t* codes, int64_t steps,
+                      std::byte* line) {
   constexpr uint64_t kMask = ((uint64_t{1} << kWidth) - 1) * 0x0001000100010001u;
-  uint32_t lane = 0;
-  for (int part = 0; part < 8 / kWidth; ++part) {
-    uint64_t four;
-    std::memcpy(&four, codes + 4 * part, sizeof(four));
-    four = four >> shift & kMask;
-    four = (four | four >> 8) & 0x0000ffff0000ffffu;
-    lane |= static_cast<uint32_t>(four | four >> 16) << (part * kWidth);
+  constexpr int64_t kSpan = 32 / kWidth;
+  const int64_t lines = code.step / kSpan;
+  for (int64_t s = 0; s < steps; ++s, line += code.step_lines * kLineBytes) {
+    for (int64_t l = 0; l < lines; ++l, codes += kSpan) {
+      uint32_t lane = 0;
+      for (int part = 0; part < 8 / kWidth; ++part) {
+        uint64_t four;
+        std::memcpy(&four, codes + 4 * part, sizeof(four));
+        four = four >> shift & kMask;
+        four = (four | four >> 8) & 0x0000ffff0000ffffu;
+        lane |= static_cast<uint32_t>(four | four >> 16) << (part * kWidth);
+      }
+      store(line + l * kLineBytes, lane);
+    }
   }
-  return lane;
 }
 
-uint32_t full_lane_of(const R16Field& field, const uint16_t* codes) {
+void write_full_lanes(const R16Code& code, const R16Field& field, const uint16_t* codes,
+                      int64_t steps, std::byte* line) {
   switch (field.width) {
     case 8:
-      return full_lane_of<8>(codes, field.shift);
+      return write_full_lanes<8>(code, field.shift, codes, steps, line);
     case 4:
-      return full_lane_of<4>(codes, field.shift);
+      return write_full_lanes<4>(code, field.shift, codes, steps, line);
     case 2:
-      return full_lane_of<2>(codes, field.shift);
+      return write_full_lanes<2>(code, field.shift, codes, steps, line);
     default:
-      return full_lane_of<1>(codes, field.shift);
+      return write_full_lanes<1>(code, field.shift, codes, steps, line);
   }
 }
 
@@ -61,23 +70,20 @@ uint32_t plane_lane_of(const R16Field& field, const uint16_t* codes, int64_t n) 
 
 /// The code lines of one row's group. @param codes [cols].  @param lines of the group, at the row.
 void write_group(const R16Code& code, const uint16_t* codes, int64_t cols, std::byte* lines) {
-  for (int64_t begin = 0; begin < cols; begin += code.step) {
-    for (int i = 0; i < code.fields; ++i) {
-      const R16Field& field = code.field[static_cast<size_t>(i)];
-      std::byte* line = lines + field.first * kLineBytes;
-      const int64_t end = std::min(cols, begin + code.step);
-      for (int64_t c = begin; c < end; c += field.span) {
+  const int64_t full = code.planes ? 0 : cols / code.step;
+  for (int i = 0; i < code.fields; ++i) {
+    const R16Field& field = code.field[static_cast<size_t>(i)];
+    std::byte* first = lines + field.first * kLineBytes;
+    write_full_lanes(code, field, codes, full, first);
+    for (int64_t step = full; step * code.step < cols; ++step) {
+      std::byte* line = first + step * code.step_lines * kLineBytes;
+      const int64_t end = std::min(cols, (step + 1) * code.step);
+      for (int64_t c = step * code.step; c < end; c += field.span, line += kLineBytes) {
         const int64_t n = std::min(field.span, end - c);
-        if (code.planes) {
-          store(line, plane_lane_of(field, codes + c, n));
-        } else {
-          store(line,
-                n == field.span ? full_lane_of(field, codes + c) : lane_of(field, codes + c, n));
-        }
-        line += kLineBytes;
+        store(line,
+              code.planes ? plane_lane_of(field, codes + c, n) : lane_of(field, codes + c, n));
       }
     }
-    lines += code.step_lines * kLineBytes;
   }
 }
 
@@ -234,18 +240,22 @@ int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols) {
   return r16_layout(format.scheme, rows, cols, format.name).total_bytes;
 }
 
-void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out) {
+void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
+              ThreadPool& pool) {
   const R16Layout layout = r16_layout(q.scheme, q.rows, q.cols, format.name);
   TWOFOLD_ASSERT(static_cast<int64_t>(out.size()) == layout.total_bytes);
-  std::memset(out.data(), 0, out.size());
-  for (int64_t b = 0; b < layout.blocks; ++b) {
+  pool.run(layout.blocks, [&](int64_t b, int /*worker*/) {
     std::byte* block = out.data() + b * layout.block_bytes;
+    std::memset(block, 0, static_cast<size_t>(layout.block_bytes));
     const int64_t end = std::min(q.rows, (b + 1) * kBlockRows);
     for (int64_t row = b * kBlockRows; row < end; ++row) {
       write_codes(q, layout, row, block);
       write_parameters(q, layout, row, block);
     }
-  }
+  });
+  const std::span<std::byte> rest =
+      out.subspan(static_cast<size_t>(layout.blocks * layout.block_bytes));
+  std::ranges::fill(rest, std::byte{0});
   if (layout.tail_bytes != 0) write_tail(q, layout, out.data() + layout.tail_at);
 }
 

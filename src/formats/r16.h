@@ -14,7 +14,8 @@
 namespace twofold {
 
 int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols);
-void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out);
+void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
+              ThreadPool& pool);
 QuantizedMatrix r16_unpack(const PackedMatrix& packed);
 void r16_decode_row(const PackedMatrix& packed, int64_t row, float* out);
 void r16_decode_rows(const PackedMatrix& packed, int64_t begin, int64_t count, float* out,

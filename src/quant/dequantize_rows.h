@@ -5,9 +5,7 @@
 
 namespace twofold {
 
-/// Rows [row_begin, row_end) of what `dequantize` gives; the others are not touched.
-/// @param out [rows, cols], the whole matrix.
-void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, int64_t row_end,
-                     Matrix<float> out);
+/// Rows [row_begin, row_begin + n) of what `dequantize` gives.  @param out [n, cols].
+void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, Matrix<float> out);
 
 }  // namespace twofold

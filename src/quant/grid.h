@@ -30,12 +30,14 @@ class FittedGrid {
   /// but for level_exponent. File headers are written from it before any weight is rounded.
   virtual Scheme scheme() const = 0;
 
-  /// Fits the parameters of columns [col_begin, col_begin + weight.cols): a whole row or one group.
+  /// Fits the parameters of columns [col_begin, col_begin + weight.cols), a whole row or one group,
+  /// of rows [row_begin, row_begin + weight.rows): whole sets of `rows_sharing` rows.
   /// @param weight     [rows, n] current (perhaps compensated) weights of these columns, finite.
   /// @param importance [n] diagonal of the second moment, or empty for equal importance.
-  /// Thread-safe for disjoint groups. @throws Error(kUnsupported) naming a row of too large values.
-  virtual void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-                   ThreadPool& pool) = 0;
+  /// Thread-safe for disjoint groups or rows.
+  /// @throws Error(kUnsupported) naming a row of too large values.
+  virtual void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+                   std::span<const float> importance, ThreadPool& pool) = 0;
 
   /// Rounds columns [col, col + target.cols) of rows [row_begin, row_begin + target.rows): one or
   /// more whole blocks of `width` columns inside one group. Thread-safe for disjoint rows.

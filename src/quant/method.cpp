@@ -105,6 +105,18 @@ bool needs_moment(const MethodChoice& choice) {
          find_transform(choice.transform).needs_moment(choice.params);
 }
 
+bool rows_are_independent(const MethodChoice& choice, int64_t cols) {
+  if (needs_moment(choice) || !find_transform(choice.transform).identity) return false;
+  const auto grid = find_grid(choice.grid)
+                        .make({.rows = 2,
+                               .cols = cols,
+                               .bits = choice.bits,
+                               .group = choice.group,
+                               .params = choice.params,
+                               .where = {}});
+  return grid->rows_sharing() == 1;
+}
+
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
   find_transform(choice.transform).check_shape(choice.params, rows, cols);
   return find_grid(choice.grid)

@@ -53,6 +53,10 @@ MethodChoice choose_method(const MethodRequest& request);
 /// Whether a choice cannot be carried out without second moments.
 bool needs_moment(const MethodChoice& choice);
 
+/// Whether, without a moment, the solution of a matrix is those of its chunks of kRowChunk rows,
+/// one below the other: rows are in no other's basis and share no parameters.
+bool rows_are_independent(const MethodChoice& choice, int64_t cols);
+
 /// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
 /// @throws Error(kInvalidArgument | kUnsupported) if its parts cannot treat this shape.
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols);
@@ -82,13 +86,15 @@ struct Problem {
   const SecondMoment* moment = nullptr;  // of its input; null for data-free methods
   uint64_t seed = 0;
   std::string_view input_name = {}, matrix_name = {};
+  bool known_finite = false;  // the caller checked every weight: `solve` does not do it again
 };
 
 struct Solution {
   QuantizedMatrix q;
   /// tr(E H E^T) / tr(W H W^T), E = restore(q) - W; H = identity without a moment.
   double proxy_loss = 0;
-  double explore_seconds = 0;  // spent on trying more grids inside the loop
+  double loss = 0, energy = 0;  // what it is the ratio of
+  double explore_seconds = 0;   // spent on trying more grids inside the loop
   std::vector<std::string> notes;
 };
 

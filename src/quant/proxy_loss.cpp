@@ -1,10 +1,9 @@
 #include "quant/proxy_loss.h"
 
-#include <array>
-
 #include "quant/rounding/common.h"
 #include "quant/row_chunks.h"
 #include "tensor/linalg.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 namespace {
@@ -29,67 +28,55 @@ double sum_over_chunks(int64_t rows, const Context& ctx, const ChunkLoss& chunk_
   return sum;
 }
 
-/// Sums of squares of numbers given eight at a time, side by side so that they become vectors.
-struct SquareSum {
-  static constexpr int64_t kLanes = 8;
-  std::array<double, kLanes> lanes{};
-  double total() const {
-    double sum = 0;
-    for (double lane : lanes) sum += lane;
-    return sum;
-  }
-};
+double total(const double (&lanes)[SquareSums::kLanes]) {
+  double sum = 0;
+  for (double lane : lanes) sum += lane;
+  return sum;
+}
 
-/// `relative_loss` with the unit matrix as H: the squared error over the squared weights.
-double relative_squares(Matrix<const float> weight, Matrix<const float> restored,
-                        const Context& ctx) {
-  constexpr int64_t kLanes = SquareSum::kLanes;
+/// `proxy_loss` with the unit matrix as H: the squared error and the squared weights.
+ProxyLoss squares(Matrix<const float> weight, const RestoredRow& restored, const Context& ctx) {
+  const auto add_squares = ops(ctx.isa).add_squares;
   std::vector<double> energies(static_cast<size_t>(ceil_div(weight.rows, kRowChunk)));
   const double loss = sum_over_chunks(weight.rows, ctx, [&](int64_t begin, int64_t end) {
-    SquareSum energy, error;
-    const auto add = [&](float w, float q, int64_t lane) {
-      const double wide = w, distance = static_cast<double>(q) - wide;
-      energy.lanes[static_cast<size_t>(lane)] += wide * wide;
-      error.lanes[static_cast<size_t>(lane)] += distance * distance;
-    };
+    SquareSums sums{};
+    std::vector<float> row(static_cast<size_t>(weight.cols));
     for (int64_t r = begin; r < end; ++r) {
-      const float* w = weight.data + r * weight.stride;
-      const float* q = restored.data + r * restored.stride;
-      int64_t c = 0;
-      for (; c + kLanes <= weight.cols; c += kLanes) {
-        for (int64_t k = 0; k < kLanes; ++k) add(w[c + k], q[c + k], k);
-      }
-      for (; c < weight.cols; ++c) add(w[c], q[c], 0);
+      restored(r, row);
+      add_squares(weight.row(r).data(), row.data(), weight.cols, &sums);
     }
-    energies[static_cast<size_t>(begin / kRowChunk)] = energy.total();
-    return error.total();
+    energies[static_cast<size_t>(begin / kRowChunk)] = total(sums.x);
+    return total(sums.distance);
   });
   double energy = 0;
   for (double part : energies) energy += part;
-  return energy > 0 ? loss / energy : 0;
+  return {loss, energy};
 }
 
 }  // namespace
 
-double relative_loss(Matrix<const float> weight, Matrix<const float> restored,
+ProxyLoss proxy_loss(Matrix<const float> weight, const RestoredRow& restored,
                      Matrix<const double> h, const Context& ctx) {
-  if (h.data == nullptr) return relative_squares(weight, restored, ctx);
-  const auto loss_of = [&](auto&& entry) {
+  if (h.data == nullptr) return squares(weight, restored, ctx);
+  const auto loss_of = [&](auto&& fill_row) {
     return sum_over_chunks(weight.rows, ctx, [&](int64_t begin, int64_t end) {
       std::vector<double> x(static_cast<size_t>((end - begin) * weight.cols));
-      size_t i = 0;
-      for (int64_t r = begin; r < end; ++r) {
-        for (int64_t c = 0; c < weight.cols; ++c) x[i++] = entry(r, c);
-      }
+      for (int64_t r = begin; r < end; ++r) fill_row(r, x.data() + (r - begin) * weight.cols);
       return total_form({x.data(), end - begin, weight.cols}, h, ctx.isa);
     });
   };
-  const double energy = loss_of([&](int64_t r, int64_t c) -> double { return weight.at(r, c); });
-  if (!(energy > 0)) return 0;
-  return loss_of([&](int64_t r, int64_t c) {
-           return static_cast<double>(restored.at(r, c)) - weight.at(r, c);
-         }) /
-         energy;
+  const double energy = loss_of([&](int64_t r, double* x) {
+    for (int64_t c = 0; c < weight.cols; ++c) x[c] = weight.at(r, c);
+  });
+  if (!(energy > 0)) return {0, energy};
+  const double loss = loss_of([&](int64_t r, double* x) {
+    std::vector<float> row(static_cast<size_t>(weight.cols));
+    restored(r, row);
+    for (int64_t c = 0; c < weight.cols; ++c) {
+      x[c] = static_cast<double>(row[static_cast<size_t>(c)]) - weight.at(r, c);
+    }
+  });
+  return {loss, energy};
 }
 
 double nearest_loss(const MethodChoice& choice, std::span<const Matrix<const float>> weights,

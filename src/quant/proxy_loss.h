@@ -12,8 +12,17 @@
 
 namespace twofold {
 
-/// tr(E H E^T) / tr(W H W^T) with E = restored - W; H = identity if `h` is empty. 0 for W = 0.
-double relative_loss(Matrix<const float> weight, Matrix<const float> restored,
+/// Gives one row of a restored matrix, out [cols]. Thread-safe.
+using RestoredRow = std::function<void(int64_t row, std::span<float> out)>;
+
+struct ProxyLoss {
+  double loss = 0;    // tr(E H E^T)
+  double energy = 0;  // tr(W H W^T)
+  double relative() const { return energy > 0 ? loss / energy : 0; }
+};
+
+/// The loss with E = restored - W; H = identity if `h` is empty.
+ProxyLoss proxy_loss(Matrix<const float> weight, const RestoredRow& restored,
                      Matrix<const double> h, const Context& ctx);
 
 /// The sum of tr(E H E^T) over `weights` when the grid of `choice`, fitted with importance diag(H),

@@ -20,13 +20,25 @@ void check_count(std::string_view what, size_t found, int64_t expected) {
   }
 }
 
-void check_binary16(std::string_view what, const std::vector<float>& values) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i]) || round_to_float16(values[i]) != values[i]) {
-      fail(ErrorCode::kInternal, kWhere, "{} {} is {}: not a finite binary16 number", what, i,
-           values[i]);
+/// Calls body(begin, end) for pieces of `count` numbers.
+template <class Body>
+void for_pieces(ThreadPool& pool, size_t count, const Body& body) {
+  constexpr size_t kPiece = size_t{1} << 16;
+  pool.run(static_cast<int64_t>((count + kPiece - 1) / kPiece), [&](int64_t item, int /*worker*/) {
+    const size_t begin = static_cast<size_t>(item) * kPiece;
+    body(begin, std::min(count, begin + kPiece));
+  });
+}
+
+void check_binary16(std::string_view what, const std::vector<float>& values, ThreadPool& pool) {
+  for_pieces(pool, values.size(), [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) {
+      if (!std::isfinite(values[i]) || round_to_float16(values[i]) != values[i]) {
+        fail(ErrorCode::kInternal, kWhere, "{} {} is {}: not a finite binary16 number", what, i,
+             values[i]);
+      }
     }
-  }
+  });
 }
 
 bool storable(LevelType type, float level) {
@@ -79,26 +91,28 @@ void check_planes(const QuantizedMatrix& q) {
   }
 }
 
-void check_codes(const QuantizedMatrix& q) {
-  const uint32_t end = 1u << q.scheme.bits;
-  uint16_t all = 0;
-  for (uint16_t code : q.codes) all |= code;
-  if (all < end) return;  // the bound is a power of two
-  for (size_t i = 0; i < q.codes.size(); ++i) {
-    if (q.codes[i] >= end) {
-      fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], end);
+void check_codes(const QuantizedMatrix& q, ThreadPool& pool) {
+  const uint32_t bound = 1u << q.scheme.bits;
+  for_pieces(pool, q.codes.size(), [&](size_t begin, size_t end) {
+    uint16_t all = 0;
+    for (size_t i = begin; i < end; ++i) all |= q.codes[i];
+    if (all < bound) return;  // the bound is a power of two
+    for (size_t i = begin; i < end; ++i) {
+      if (q.codes[i] >= bound) {
+        fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], bound);
+      }
     }
-  }
+  });
 }
 
-void check_parameters(const QuantizedMatrix& q) {
+void check_parameters(const QuantizedMatrix& q, ThreadPool& pool) {
   const Scheme& scheme = q.scheme;
   const int64_t sets = q.parameter_sets(scheme.scale_sharing);
   check_count("scales", q.scale.size(), sets);
   if (scheme.scale_sharing == Sharing::kMatrix) {
     if (!std::isfinite(q.scale[0])) fail(ErrorCode::kInternal, kWhere, "scale is {}", q.scale[0]);
   } else {
-    check_binary16("scale", q.scale);
+    check_binary16("scale", q.scale, pool);
   }
   const bool affine = scheme.kind == ValueKind::kAffine;
   check_count("zeros", q.zero.size(), affine && zero_is_stored(scheme.zero) ? sets : 0);
@@ -109,10 +123,10 @@ void check_parameters(const QuantizedMatrix& q) {
       }
     }
   } else {
-    check_binary16("zero", q.zero);
+    check_binary16("zero", q.zero, pool);
   }
   check_count("offsets", q.offset.size(), !affine && scheme.has_offset ? sets : 0);
-  check_binary16("offset", q.offset);
+  check_binary16("offset", q.offset, pool);
   check_count("levels", q.levels.size(),
               affine ? 0 : q.parameter_sets(scheme.table_sharing) << scheme.bits);
   if (scheme.planes) check_planes(q);
@@ -170,35 +184,41 @@ int64_t QuantizedMatrix::parameter_index(Sharing sharing, int64_t row, int64_t c
   return 0;
 }
 
-void validate(const QuantizedMatrix& q) {
+void validate(const QuantizedMatrix& q, ThreadPool& pool) {
   if (q.rows < 1 || q.cols < 1) {
     fail(ErrorCode::kInternal, kWhere, "shape [{}, {}] is empty", q.rows, q.cols);
   }
   check_scheme(q.scheme);
   check_count("codes", q.codes.size(), q.rows * q.cols);
-  check_codes(q);
-  check_parameters(q);
+  check_codes(q, pool);
+  check_parameters(q, pool);
+}
+
+void validate(const QuantizedMatrix& q) {
+  ThreadPool alone(1, false);
+  validate(q, alone);
 }
 
 void dequantize(const QuantizedMatrix& q, Matrix<float> out) {
   TWOFOLD_ASSERT(out.rows == q.rows && out.cols == q.cols);
-  dequantize_rows(q, 0, q.rows, out);
+  dequantize_rows(q, 0, out);
 }
 
-void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, int64_t row_end,
-                     Matrix<float> out) {
+void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, Matrix<float> out) {
   const Scheme& scheme = q.scheme;
   const bool affine = scheme.kind == ValueKind::kAffine;
   const bool stored_zero = affine && zero_is_stored(scheme.zero);
   const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
   const float power = std::ldexp(1.0f, scheme.level_exponent);
   const int64_t group = scheme.group > 0 ? scheme.group : q.cols;
-  for (int64_t r = row_begin; r < row_end; ++r) {
+  for (int64_t i = 0; i < out.rows; ++i) {
+    const int64_t r = row_begin + i;
     const uint16_t* codes = q.codes.data() + r * q.cols;
-    float* values = out.data + r * out.stride;
-    for (int64_t begin = 0; begin < q.cols; begin += group) {
+    float* values = out.data + i * out.stride;
+    size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, 0));
+    const size_t next = scheme.scale_sharing == Sharing::kGroup ? 1 : 0;
+    for (int64_t begin = 0; begin < q.cols; begin += group, set += next) {
       const int64_t end = std::min(q.cols, begin + group);
-      const size_t set = static_cast<size_t>(q.parameter_index(scheme.scale_sharing, r, begin));
       const float scale = q.scale[set];
       if (affine) {
         const float zero = stored_zero ? q.zero[set] : fixed;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "tensor/tensor.h"
 #include "transform/transform.h"
 
@@ -70,7 +71,8 @@ struct QuantizedMatrix {
 
 /// Checks sizes, code range, finiteness, and that parameters are exactly storable.
 /// @throws Error(kInternal) naming what is wrong.
-void validate(const QuantizedMatrix& q);
+void validate(const QuantizedMatrix& q, ThreadPool& pool);
+void validate(const QuantizedMatrix& q);  // by the calling thread alone
 
 /// Values in the stored basis, out [rows, cols]. Each entry is computed in float32 exactly as
 ///   affine: scale * (float(code) - zero)

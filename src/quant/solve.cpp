@@ -1,6 +1,5 @@
 // One matrix through transform, grid and rounding, and the loss that results.
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -11,27 +10,30 @@
 #include "quant/method.h"
 #include "quant/proxy_loss.h"
 #include "quant/row_chunks.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 namespace {
 
-/// Without a branch per number.
-bool all_finite(std::span<const float> row) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  uint32_t bad = 0;
-  for (float w : row) bad |= (std::bit_cast<uint32_t>(w) & kExponent) == kExponent ? 1u : 0u;
-  return bad == 0;
+/// In the order of Ops::extent numbers that are not finite are outermost.
+bool all_finite(std::span<const float> row, const Ops& op) {
+  float lo = 0, hi = 0;
+  op.extent(row.data(), std::ssize(row), &lo, &hi);
+  return std::isfinite(lo) && std::isfinite(hi);
 }
 
-void check_finite(Matrix<const float> w, std::string_view name, const Context& ctx) {
+void check_finite(const Problem& problem, const Context& ctx) {
+  if (problem.known_finite) return;
+  const Matrix<const float> w = problem.weight;
+  const Ops& op = ops(ctx.isa);
   for_row_chunks(ctx.pool, w.rows, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const std::span<const float> row = w.row(r);
-      if (all_finite(row)) continue;
+      if (all_finite(row, op)) continue;
       for (int64_t c = 0; c < w.cols; ++c) {
         const float value = row[static_cast<size_t>(c)];
         if (!std::isfinite(value)) {
-          fail(ErrorCode::kUnsupported, name,
+          fail(ErrorCode::kUnsupported, problem.matrix_name,
                "weight at row {}, column {} is {}: only finite weights can be quantized", r, c,
                value);
         }
@@ -52,10 +54,12 @@ AlignedBuffer<float> packed_copy(Matrix<const float> w, ThreadPool& pool) {
 }
 
 /// `restore` by all threads.
-void restore_rows(const QuantizedMatrix& q, Matrix<float> out, ThreadPool& pool) {
-  for_row_chunks(pool, q.rows,
-                 [&](int64_t begin, int64_t end) { dequantize_rows(q, begin, end, out); });
-  prepare_transform(q.transform, q.rows, q.cols)->undo_weight(out);
+void restore_rows(const QuantizedMatrix& q, const PreparedTransform& transform, Matrix<float> out,
+                  ThreadPool& pool) {
+  for_row_chunks(pool, q.rows, [&](int64_t begin, int64_t end) {
+    dequantize_rows(q, begin, {out.data + begin * out.stride, end - begin, out.cols, out.stride});
+  });
+  transform.undo_weight(out);
 }
 
 void check_moment(const MethodChoice& choice, const SecondMoment* moment, std::string_view name) {
@@ -137,9 +141,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   const Transform& transform = find_transform(choice.transform);
   check_problem(choice, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
-  check_finite(problem.weight, problem.matrix_name, ctx);
-  AlignedBuffer<float> basis = packed_copy(problem.weight, ctx.pool);
-  const Matrix<float> weight(basis.data(), rows, cols);
+  check_finite(problem, ctx);
   std::optional<InputSide> own;
   if (!input.side) {
     own = make_input_side(choice,
@@ -152,7 +154,14 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   const InputSide& side = own ? *own : *input.side;
   TransformSpec spec = side.spec;
   transform.add_output(spec, problem.seed, problem.matrix_name, rows);
-  transform.prepare(spec, rows, cols)->apply_weight(weight);
+  const std::unique_ptr<const PreparedTransform> prepared = transform.prepare(spec, rows, cols);
+  AlignedBuffer<float> copy;  // of the weights, in the basis that is stored, unless it is their own
+  Matrix<const float> weight = problem.weight;
+  if (!prepared->identity()) {
+    copy = packed_copy(problem.weight, ctx.pool);
+    prepared->apply_weight({copy.data(), rows, cols});
+    weight = {copy.data(), rows, cols};
+  }
 
   auto grid = find_grid(choice.grid)
                   .make({.rows = rows,
@@ -171,17 +180,28 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   solution.explore_seconds = rounded.explore_seconds;
   solution.q = std::move(*grid).finish(std::move(rounded.codes));
   solution.q.transform = spec;
-  validate(solution.q);
-  restore_rows(solution.q, weight, ctx.pool);
+  const QuantizedMatrix& q = solution.q;
+  RestoredRow restored = [&](int64_t row, std::span<float> out) {
+    dequantize_rows(q, row, {out.data(), 1, cols});
+  };
+  if (!prepared->identity()) {
+    restore_rows(q, *prepared, {copy.data(), rows, cols}, ctx.pool);
+    restored = [&](int64_t row, std::span<float> out) {
+      std::copy_n(copy.data() + row * cols, cols, out.data());
+    };
+  }
   Matrix<const double> h;
   if (problem.moment != nullptr) h = {problem.moment->h.data(), cols, cols};
-  solution.proxy_loss = relative_loss(problem.weight, weight, h, ctx);
+  const ProxyLoss loss = proxy_loss(problem.weight, restored, h, ctx);
+  solution.proxy_loss = loss.relative();
+  solution.loss = loss.loss;
+  solution.energy = loss.energy;
   return solution;
 }
 
 Solution solve(const MethodChoice& choice, const Problem& problem, const Context& ctx) {
   check_problem(choice, problem);
-  check_finite(problem.weight, problem.matrix_name, ctx);  // before anything is fitted to it
+  check_finite(problem, ctx);  // before anything is fitted to it
   const auto input = prepare_input(choice,
                                    {.moment = problem.moment,
                                     .weights = {problem.weight},

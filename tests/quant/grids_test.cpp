@@ -298,7 +298,7 @@ TEST(UniformGrid, ClipSearchFindsTheLeastWeightedError) {
         std::vector<float> value(codes.size());
         const std::span<const float> h =
             std::span(importance).subspan(static_cast<size_t>(col), 32);
-        grid.fit(col, fitted, h, pool);
+        grid.fit(col, 0, fitted, h, pool);
         const Matrix<const float> w(weight.data() + row * cols + col, 1, group);
         grid.round(col, row, w, {codes.data(), 1, group}, {value.data(), 1, group});
         double sum = 0;

@@ -24,7 +24,7 @@ class IntegerGrid final : public FittedGrid {
   }
   int64_t group() const override { return 0; }
   Scheme scheme() const override { return q_.scheme; }
-  void fit(int64_t, Matrix<const float>, std::span<const float>, ThreadPool&) override {}
+  void fit(int64_t, int64_t, Matrix<const float>, std::span<const float>, ThreadPool&) override {}
   std::span<const float> explore_factors() const override {
     static constexpr float kOne[] = {1.0f};
     return kOne;

@@ -73,7 +73,7 @@ void fit(FittedGrid& grid, std::span<const float> w, std::span<const float> impo
   ThreadPool pool(1, false);
   const int64_t group = grid.group() > 0 ? grid.group() : kCols;
   for (int64_t c = 0; c < kCols; c += group) {
-    grid.fit(c, {w.data() + c, kRows, group, kCols},
+    grid.fit(c, 0, {w.data() + c, kRows, group, kCols},
              importance.subspan(static_cast<size_t>(c), static_cast<size_t>(group)), pool);
   }
 }

@@ -45,7 +45,7 @@ Rounded round_nearest(std::unique_ptr<FittedGrid> grid, Matrix<const float> w,
   const int64_t group = grid->group() > 0 ? grid->group() : w.cols;
   for (int64_t c = 0; c < w.cols; c += group) {
     const int64_t n = std::min(group, w.cols - c);
-    grid->fit(c, {w.data + c, w.rows, n, w.stride},
+    grid->fit(c, 0, {w.data + c, w.rows, n, w.stride},
               importance.empty()
                   ? importance
                   : importance.subspan(static_cast<size_t>(c), static_cast<size_t>(n)),
@@ -133,8 +133,8 @@ TEST(TableGrids, RescaledGridsMultiplyEveryValueAndRowsCanBeTakenOver) {
     auto grid = make_grid(c.grid, c.bits, rows, cols, c.settings, 32);
     const auto wide = grid->rescaled(1.5f);
     for (int64_t col = 0; col < cols; col += 32) {
-      grid->fit(col, {w.data() + col, rows, 32, cols}, {}, pool);
-      wide->fit(col, {w.data() + col, rows, 32, cols}, {}, pool);
+      grid->fit(col, 0, {w.data() + col, rows, 32, cols}, {}, pool);
+      wide->fit(col, 0, {w.data() + col, rows, 32, cols}, {}, pool);
     }
     const auto later = grid->rescaled(1.5f);
     const auto value = [](const FittedGrid& g, int64_t row, int64_t col, float target) {
@@ -253,7 +253,7 @@ TEST(ClampToRange, LimitsWeightsToTheLeastAndLargestValue) {
   ThreadPool pool(1, false);
   for (const Grid& entry : all_grids()) {
     auto grid = make_grid(entry.name, 4, rows, cols);
-    grid->fit(0, {w.data(), rows, cols}, {}, pool);
+    grid->fit(0, 0, {w.data(), rows, cols}, {}, pool);
     std::vector<float> wide = w;
     for (float& x : wide) x *= 10;
     const std::vector<float> before = wide;

@@ -27,9 +27,9 @@ class ParityGrid final : public FittedGrid {
   int64_t width() const override { return width_; }
   int64_t group() const override { return group_; }
   Scheme scheme() const override { return q_.scheme; }
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
-           ThreadPool& /*pool*/) override {
-    fitted_.emplace_back(col_begin, weight.cols);
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> /*importance*/, ThreadPool& /*pool*/) override {
+    if (row_begin == 0) fitted_.emplace_back(col_begin, weight.cols);
   }
 
   std::span<const float> explore_factors() const override {

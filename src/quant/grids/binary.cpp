@@ -26,15 +26,16 @@ class BinaryGrid final : public RowTableGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> importance, ThreadPool& pool) override {
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
       SortedRow sorted;
       for (int64_t r = begin; r < end; ++r) {
         sorted.assign(weight.row(r), importance);
         const int planes = scheme().bits;
-        const auto store = [&](double step) { return stored_step(step, r); };
-        set_table(set_of(r, col_begin), r,
+        const int64_t row = row_begin + r;
+        const auto store = [&](double step) { return stored_step(step, row); };
+        set_table(set_of(row, col_begin), row,
                   integer_alphas(fit_alphas(sorted, planes, rounds_), planes, store));
       }
     });

@@ -29,8 +29,8 @@ class KMeansGrid final : public RowTableGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> importance, ThreadPool& pool) override {
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
       SortedRow sorted;
       KMeans kmeans;
@@ -38,7 +38,8 @@ class KMeansGrid final : public RowTableGrid {
       for (int64_t r = begin; r < end; ++r) {
         sorted.assign(weight.row(r), importance);
         kmeans.fit(sorted, 1 << scheme().bits, means);
-        set_table(set_of(r, col_begin), r, table_of(means, r));
+        const int64_t row = row_begin + r;
+        set_table(set_of(row, col_begin), row, table_of(means, row));
       }
     });
   }
@@ -88,15 +89,16 @@ class GaussianGrid final : public ParameterGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> /*importance*/,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> /*importance*/, ThreadPool& pool) override {
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         double sum = 0;
         for (float w : weight.row(r)) sum += static_cast<double>(w) * w;
         const double rms = std::sqrt(sum / static_cast<double>(weight.cols));
-        const float scale = fitted_scale(static_cast<float>(rms * per_rms_), r);
-        q_.scale[set_of(r, col_begin)] = store_scale(scale, r);
+        const int64_t row = row_begin + r;
+        const float scale = fitted_scale(static_cast<float>(rms * per_rms_), row);
+        q_.scale[set_of(row, col_begin)] = store_scale(scale, row);
       }
     });
   }

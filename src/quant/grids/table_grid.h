@@ -71,8 +71,8 @@ class TableGrid final : public ParameterGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> importance, ThreadPool& pool) override {
     const bool whole = options_.sharing == Sharing::kMatrix;
     std::vector<float> magnitude(static_cast<size_t>(weight.rows));
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
@@ -89,7 +89,7 @@ class TableGrid final : public ParameterGrid {
       for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
           const size_t i = static_cast<size_t>(r);
-          errors[i] = row_errors(weight.row(r), importance, magnitude[i], r);
+          errors[i] = row_errors(weight.row(r), importance, magnitude[i], row_begin + r);
         }
       });
     }
@@ -103,7 +103,8 @@ class TableGrid final : public ParameterGrid {
       const auto best = std::min_element(errors[i].begin(), errors[i].end());
       const float factor =
           options_.search ? scale_factor(static_cast<int>(best - errors[i].begin())) : 1.0f;
-      q_.scale[set_of(r, col_begin)] = store_scale(scale_for(magnitude[i], factor, r), r);
+      const int64_t row = row_begin + r;
+      q_.scale[set_of(row, col_begin)] = store_scale(scale_for(magnitude[i], factor, row), row);
     }
   }
 

@@ -60,11 +60,13 @@ class TwoStepGrid final : public RowTableGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> importance, ThreadPool& pool) override {
     for_row_chunks(pool, weight.rows, [&](int64_t begin, int64_t end) {
       if (options_.second == SecondStep::kReal) {
-        for (int64_t r = begin; r < end; ++r) fit_real(col_begin, r, weight.row(r), importance);
+        for (int64_t r = begin; r < end; ++r) {
+          fit_real(col_begin, row_begin + r, weight.row(r), importance);
+        }
         return;
       }
       for (int64_t r = begin; r < end; r += kSearchRows) {
@@ -74,7 +76,7 @@ class TwoStepGrid final : public RowTableGrid {
                         importance, options_.factors, scales_, fits);
         for (int64_t i = 0; i < rows; ++i) {
           const TwoStepFit& fit = fits[static_cast<size_t>(i)];
-          merge(col_begin, r + i, fit, weight.row(r + i), importance);
+          merge(col_begin, row_begin + r + i, fit, weight.row(r + i), importance);
         }
       }
     });

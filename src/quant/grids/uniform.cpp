@@ -16,6 +16,7 @@
 #include "quant/planes.h"
 #include "quant/round_half_even.h"
 #include "quant/row_chunks.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 namespace {
@@ -47,18 +48,16 @@ struct Parameters {
   float scale = 0, zero = 0;
 };
 
-/// Integers in the order of the floats whose bits they are made of, and back.
-int32_t ordered(int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); }
+/// Vector operations of the best instruction set; the ones used here give the same bits with all.
+const Ops& vector_ops() {
+  static const Ops& table = ops(select_isa());
+  return table;
+}
 
-/// Compares integers: loops over those become vectors, minima of floats do not.
 Extent extent_of(std::span<const float> row) {
-  int32_t lo = INT32_MAX, hi = INT32_MIN;
-  for (float w : row) {
-    const int32_t at = ordered(std::bit_cast<int32_t>(w));
-    lo = std::min(lo, at);
-    hi = std::max(hi, at);
-  }
-  return {std::bit_cast<float>(ordered(lo)), std::bit_cast<float>(ordered(hi))};
+  Extent extent;
+  vector_ops().extent(row.data(), std::ssize(row), &extent.lo, &extent.hi);
+  return extent;
 }
 
 class UniformGrid final : public ParameterGrid {
@@ -99,37 +98,41 @@ class UniformGrid final : public ParameterGrid {
     return copy;
   }
 
-  void fit(int64_t col_begin, Matrix<const float> weight, std::span<const float> importance,
-           ThreadPool& pool) override {
+  void fit(int64_t col_begin, int64_t row_begin, Matrix<const float> weight,
+           std::span<const float> importance, ThreadPool& pool) override {
     std::vector<Extent> extents = extents_of(weight, pool);
-    if (options_.search) shrink(extents, weight, importance, pool);
+    if (options_.search) shrink(extents, row_begin, weight, importance, pool);
+    const size_t first = set_of(row_begin, col_begin);
+    const size_t step = set_of(row_begin + 1, col_begin) - first;
     for (size_t r = 0; r < extents.size(); ++r) {
-      const int64_t row = static_cast<int64_t>(r);
+      const size_t set = first + r * step;
+      const int64_t in_weight = static_cast<int64_t>(r), row = row_begin + in_weight;
       Parameters fitted = parameters(extents[r], row);
-      if (options_.half_quadratic) fitted.zero = half_quadratic_zero(weight.row(row), fitted);
-      q_.scale[set_of(row, col_begin)] = store_scale(fitted.scale, row);
-      if (zero_is_stored(options_.zero)) q_.zero[set_of(row, col_begin)] = fitted.zero;
-      if (options_.planes) check_offset(set_of(row, col_begin), row);
+      if (options_.half_quadratic) fitted.zero = half_quadratic_zero(weight.row(in_weight), fitted);
+      q_.scale[set] = store_scale(fitted.scale, row);
+      if (zero_is_stored(options_.zero)) q_.zero[set] = fitted.zero;
+      if (options_.planes) check_offset(set, row);
     }
   }
 
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
+    const size_t first = set_of(row_begin, col), step = set_of(row_begin + 1, col) - first;
     for (int64_t r = 0; r < target.rows; ++r) {
-      const size_t set = set_of(row_begin + r, col);
+      const size_t set = first + static_cast<size_t>(r) * step;
       if (options_.planes) {
         round_to_planes(set, target.row(r), codes.row(r), value.row(r));
         continue;
       }
       const Rounder rounder = rounder_for(parameters_of(set));
-      const float* from = target.data + r * target.stride;
       uint16_t* to = codes.data + r * codes.stride;
-      float* __restrict values = value.data + r * value.stride;
-      for (int64_t c = 0; c < target.cols; ++c) {
-        const float code = rounder.code(from[c]);
-        to[c] = static_cast<uint16_t>(static_cast<int32_t>(code));
-        values[c] = rounder.value(code);
+      float* values = value.data + r * value.stride;
+      if (rounder.by.scale == 0) {
+        std::fill_n(to, target.cols, static_cast<uint16_t>(static_cast<int32_t>(rounder.rest)));
+        std::fill_n(values, target.cols, rounder.value(rounder.rest));
+        continue;
       }
+      round_affine_(target.data + r * target.stride, target.cols, rounder.by, to, values);
     }
   }
 
@@ -161,36 +164,32 @@ class UniformGrid final : public ParameterGrid {
     }
   }
 
-  /// Rounds single weights by one set of parameters. Without branches, so that loops become
-  /// vectors: clamped first, which the whole bounds of the codes allow, every number is small
-  /// enough to be rounded by an addition.
+  /// Rounds single weights by one set of parameters, as Ops::round_affine does rows of them.
   struct Rounder {
-    float scale, zero;
-    // A whole zero is added after rounding, as published; ties would differ otherwise.
-    float before, after;
-    float lo, hi;  // of the steps: codes less `after`
-    float rest;    // the code if the scale is 0
+    AffineRounding by;
+    float rest;  // the code if the scale is 0
     float code(float target) const {
       constexpr float kOnes = 0x1.8p23f;  // floats around it are 1 apart
-      if (scale == 0) return rest;
-      const float steps = target / scale + before;
-      const float raised = steps < lo ? lo : steps;
-      const float inside = hi < raised ? hi : raised;
-      return (inside + kOnes) - kOnes + after;
+      if (by.scale == 0) return rest;
+      const float steps = target / by.scale + by.before;
+      const float raised = steps < by.lo ? by.lo : steps;
+      const float inside = by.hi < raised ? by.hi : raised;
+      return (inside + kOnes) - kOnes + by.after;
     }
-    float value(float code) const { return scale * (code - zero); }
+    float value(float code) const { return by.scale * (code - by.zero); }
   };
 
   Rounder rounder_for(Parameters p) const {
     const bool whole =
         options_.zero == ZeroKind::kUnsigned || options_.zero == ZeroKind::kSymmetric;
+    // A whole zero is added after rounding, as published; ties would differ otherwise.
     const float after = whole ? p.zero : 0;
-    return {.scale = p.scale,
-            .zero = p.zero,
-            .before = whole ? 0 : p.zero,
-            .after = after,
-            .lo = code_lo_ - after,
-            .hi = code_hi_ - after,
+    return {.by = {.scale = p.scale,
+                   .zero = p.zero,
+                   .before = whole ? 0 : p.zero,
+                   .after = after,
+                   .lo = code_lo_ - after,
+                   .hi = code_hi_ - after},
             .rest = std::clamp(round_half_even(p.zero), code_lo_, code_hi_)};
   }
 
@@ -228,7 +227,7 @@ class UniformGrid final : public ParameterGrid {
 
   /// The clip search: each extent becomes the fraction of itself with the least squared error,
   /// weighted by importance; the largest one among equals.
-  void shrink(std::vector<Extent>& extents, Matrix<const float> weight,
+  void shrink(std::vector<Extent>& extents, int64_t row_begin, Matrix<const float> weight,
               std::span<const float> importance, ThreadPool& pool) const {
     const bool one = options_.sharing == Sharing::kMatrix;
     std::vector<std::array<double, kClips>> errors(static_cast<size_t>(weight.rows));
@@ -236,7 +235,7 @@ class UniformGrid final : public ParameterGrid {
       for (int64_t r = begin; r < end; ++r) {
         const size_t i = static_cast<size_t>(r);
         for (size_t k = 0; k < kClips; ++k) {
-          const Parameters p = parameters(extents[one ? 0 : i].times(clip(k)), r);
+          const Parameters p = parameters(extents[one ? 0 : i].times(clip(k)), row_begin + r);
           errors[i][k] = squared_error(weight.row(r), importance, p);
         }
       }
@@ -336,6 +335,7 @@ class UniformGrid final : public ParameterGrid {
   }
 
   Options options_;
+  decltype(Ops::round_affine) round_affine_ = vector_ops().round_affine;
   float fixed_zero_ = 0, code_lo_ = 0, code_hi_ = 0;
 };
 

@@ -220,7 +220,7 @@ ColumnLoop::Outcome ColumnLoop::run_fitting(FittedGrid& grid) {
         importance_.empty() ? std::span<const float>()
                             : std::span<const float>(importance_)
                                   .subspan(static_cast<size_t>(col), static_cast<size_t>(cols));
-    grid.fit(col, current, importance, ctx_.pool);
+    grid.fit(col, 0, current, importance, ctx_.pool);
     for_blocks([](RowBlock& block) { block.round_with_feedback(); });
   });
   Outcome outcome{.codes = std::vector<uint16_t>(result_.codes.size()),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/large_pages.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
@@ -81,26 +82,72 @@ std::vector<float> column_importance(const RoundingInput& input, const Context& 
   return importance;
 }
 
+namespace {
+
+std::span<const float> part(std::span<const float> importance, int64_t col, int64_t cols) {
+  if (importance.empty()) return importance;
+  return importance.subspan(static_cast<size_t>(col), static_cast<size_t>(cols));
+}
+
+/// Calls body(row_begin, rows, col, cols) for each group of each chunk of rows: a chunk is a task,
+/// or, where chunks are few, a group of one.
+template <class Body>
+void for_tiles(const FittedGrid& grid, Matrix<const float> weight, ThreadPool& pool,
+               const Body& body) {
+  constexpr int64_t kManyChunks = 64;
+  const int64_t chunks = ceil_div(weight.rows, kRowChunk);
+  const int64_t group = grid.group() > 0 ? grid.group() : weight.cols;
+  const int64_t groups = ceil_div(weight.cols, group);
+  const int64_t per_task = chunks < kManyChunks ? 1 : groups;
+  pool.run(chunks * groups / per_task, [&](int64_t task, int /*worker*/) {
+    for (int64_t i = task * per_task; i < (task + 1) * per_task; ++i) {
+      const int64_t row = i / groups * kRowChunk, col = i % groups * group;
+      body(row, std::min(kRowChunk, weight.rows - row), col, std::min(group, weight.cols - col));
+    }
+  });
+}
+
+Matrix<const float> tile(Matrix<const float> weight, int64_t row, int64_t rows, int64_t col,
+                         int64_t cols) {
+  return {weight.data + row * weight.stride + col, rows, cols, weight.stride};
+}
+
+}  // namespace
+
 void fit_groups(FittedGrid& grid, Matrix<const float> weight, std::span<const float> importance,
                 ThreadPool& pool) {
-  const auto fit = [&](int64_t col, int64_t cols, ThreadPool& workers) {
-    const std::span<const float> part =
-        importance.empty()
-            ? importance
-            : importance.subspan(static_cast<size_t>(col), static_cast<size_t>(cols));
-    grid.fit(col, {weight.data + col, weight.rows, cols, weight.stride}, part, workers);
-  };
-  // The rows of one group of a small matrix are too little work to share: groups are shared then.
-  constexpr int64_t kManyRows = 64 * kRowChunk;
-  if (grid.group() == 0 || weight.rows >= kManyRows) {
-    for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) { fit(col, cols, pool); });
+  if (grid.rows_sharing() > 1) {
+    for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) {
+      grid.fit(col, 0, tile(weight, 0, weight.rows, col, cols), part(importance, col, cols), pool);
+    });
     return;
   }
-  pool.run(ceil_div(weight.cols, grid.group()), [&](int64_t item, int /*worker*/) {
+  for_tiles(grid, weight, pool, [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
     ThreadPool alone(1, false);
-    const int64_t col = item * grid.group();
-    fit(col, std::min(grid.group(), weight.cols - col), alone);
+    grid.fit(col, row, tile(weight, row, rows, col, cols), part(importance, col, cols), alone);
   });
+}
+
+std::vector<uint16_t> fit_and_round(FittedGrid& grid, Matrix<const float> weight,
+                                    std::span<const float> importance, const Context& ctx) {
+  const bool fit_first = grid.rows_sharing() > 1;
+  if (fit_first) fit_groups(grid, weight, importance, ctx.pool);
+  std::vector<uint16_t> codes;
+  codes.reserve(static_cast<size_t>(weight.rows * weight.cols));
+  prefer_large_pages(std::as_writable_bytes(std::span(codes.data(), codes.capacity())));
+  codes.resize(static_cast<size_t>(weight.rows * weight.cols));
+  for_tiles(grid, weight, ctx.pool, [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+    ctx.check_cancelled();
+    const Matrix<const float> target = tile(weight, row, rows, col, cols);
+    if (!fit_first) {
+      ThreadPool alone(1, false);
+      grid.fit(col, row, target, part(importance, col, cols), alone);
+    }
+    std::vector<float> value(static_cast<size_t>(rows * cols));
+    grid.round(col, row, target, {codes.data() + row * weight.cols + col, rows, cols, weight.cols},
+               {value.data(), rows, cols});
+  });
+  return codes;
 }
 
 }  // namespace twofold

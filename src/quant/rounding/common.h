@@ -24,6 +24,11 @@ std::vector<float> column_importance(const RoundingInput& input, const Context& 
 void fit_groups(FittedGrid& grid, Matrix<const float> weight, std::span<const float> importance,
                 ThreadPool& pool);
 
+/// `fit_groups`, and every weight to the value that its grid gives it by itself: while rows are in
+/// the cache, if they share no parameters.  @return codes [rows, cols].
+std::vector<uint16_t> fit_and_round(FittedGrid& grid, Matrix<const float> weight,
+                                    std::span<const float> importance, const Context& ctx);
+
 /// Calls body(col, columns) for each group of columns.
 template <class Body>
 void for_groups(const FittedGrid& grid, int64_t cols, const Body& body) {

@@ -1,7 +1,6 @@
 // Every weight to the value the grid gives it by itself, group by group.
 #include "quant/rounding/common.h"
 #include "quant/rounding/members.h"
-#include "quant/row_chunks.h"
 
 namespace twofold {
 namespace {
@@ -9,21 +8,8 @@ namespace {
 void check(const Params& /*params*/, int64_t /*width*/) {}
 
 RoundingResult run(const RoundingInput& input, FittedGrid& grid, const Context& ctx) {
-  const Matrix<const float> weight = input.weight;
-  fit_groups(grid, weight, column_importance(input, ctx), ctx.pool);
-  std::vector<uint16_t> codes(static_cast<size_t>(weight.rows * weight.cols));
-  for_row_chunks(ctx.pool, weight.rows, [&](int64_t begin, int64_t end) {
-    const int64_t rows = end - begin;
-    const int64_t widest = grid.group() > 0 ? std::min(grid.group(), weight.cols) : weight.cols;
-    std::vector<float> value(static_cast<size_t>(rows * widest));
-    for_groups(grid, weight.cols, [&](int64_t col, int64_t cols) {
-      ctx.check_cancelled();
-      grid.round(col, begin, {weight.data + begin * weight.stride + col, rows, cols, weight.stride},
-                 {codes.data() + begin * weight.cols + col, rows, cols, weight.cols},
-                 {value.data(), rows, cols});
-    });
-  });
-  return {.codes = std::move(codes), .notes = {}};
+  return {.codes = fit_and_round(grid, input.weight, column_importance(input, ctx), ctx),
+          .notes = {}};
 }
 
 }  // namespace
