@@ -20,6 +20,7 @@ namespace twofold {
 namespace {
 
 constexpr int kRounds = 5;
+constexpr double kLimit = 4;  // of read and write, for rounding to nearest
 
 double processor_seconds() {
   timespec now = {};
@@ -80,6 +81,7 @@ void bench(const std::filesystem::path& model, const std::filesystem::path& fold
              1e-6 * static_cast<double>(report.bytes), request.method, request.bits.value_or(0),
              request.group.value_or(0));
   fmt::print("read {:.3f} s, write {:.3f} s\n", median(times.read), median(times.write));
+  fmt::print("limit {} x read and write; ", kLimit);
   fmt::print("quantize {:.3f} s = {:.2f} x read and write; processor {:.3f} s = {:.1f} ns/weight\n",
              median(times.wall), median(times.wall) / plain, median(times.processor),
              1e9 * median(times.processor) / weights);

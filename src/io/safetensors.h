@@ -62,8 +62,7 @@ class SafetensorsWriter {
   void flush();
   /// Number of tensors whose data was written completely.
   size_t written() const;
-  /// Hash of the data of all tensors so far, in order. From the first call on data are hashed as
-  /// they are written; call it before the first write, too.
+  /// Hash of the data so far, in order. Reads back what was written since the last call.
   std::string data_sha256();
   /// Checks that everything planned was written; syncs.
   void finish();

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <set>
 
 #include "base/checked_math.h"
@@ -98,7 +97,9 @@ struct SafetensorsWriter::Impl {
   size_t tensor = 0;          // of the plan, being written
   uint64_t tensor_bytes = 0;  // already written of it
   std::unique_ptr<FileWriter> file;
-  std::optional<Sha256> hash;  // of the data, once somebody asked for it
+  Sha256 hash;  // of the data before the place below
+  size_t hash_shard = 0;
+  uint64_t hashed_bytes = 0;  // of the data of that shard
 
   Impl(const std::filesystem::path& folder_, std::vector<TensorPlan> plan_,
        const std::map<std::string, std::string>& metadata, uint64_t max_shard_bytes)
@@ -111,7 +112,6 @@ struct SafetensorsWriter::Impl {
 
   /// Takes over the first `written` tensors of existing files.
   void resume(size_t written) {
-    hash.emplace();
     tensor = std::min(written, plan.size());
     while (true) {
       const Shard& current = shards[shard];
@@ -130,9 +130,9 @@ struct SafetensorsWriter::Impl {
     advance();
   }
 
-  /// Compares the header and hashes the first `data_bytes` of data.
-  void check_shard(const std::filesystem::path& path, const std::string& header,
-                   uint64_t data_bytes) {
+  /// Compares the header and the length.
+  static void check_shard(const std::filesystem::path& path, const std::string& header,
+                          uint64_t data_bytes) {
     const MappedFile mapped = MappedFile::open(path);
     const std::span<const std::byte> bytes = mapped.bytes();
     if (bytes.size() < header.size() + data_bytes ||
@@ -140,7 +140,23 @@ struct SafetensorsWriter::Impl {
       fail(ErrorCode::kCorruptFile, path.string(),
            "expected the header of this plan and {} bytes of data", data_bytes);
     }
-    hash->update(bytes.subspan(header.size(), data_bytes));
+  }
+
+  /// Hashes what was written since the last call, out of the files.
+  void hash_rest() {
+    if (file != nullptr) file->flush();
+    for (; hash_shard < shards.size(); ++hash_shard, hashed_bytes = 0) {
+      const Shard& s = shards[hash_shard];
+      const bool current = hash_shard == shard;
+      const uint64_t data_bytes = current ? file->size() - s.header.size() : s.data_bytes;
+      if (data_bytes > hashed_bytes) {
+        const MappedFile mapped = MappedFile::open(folder / s.file_name);
+        hash.update(
+            mapped.bytes().subspan(s.header.size() + hashed_bytes, data_bytes - hashed_bytes));
+        hashed_bytes = data_bytes;
+      }
+      if (current) return;
+    }
   }
 
   /// Moves past finished tensors (and those without bytes), opening and finishing shards.
@@ -190,7 +206,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& folder,
                                      std::string_view data_sha256, uint64_t max_shard_bytes)
     : impl_(std::make_unique<Impl>(folder, std::move(plan), metadata, max_shard_bytes)) {
   impl_->resume(written);
-  if (impl_->hash->hex() != data_sha256) {
+  if (this->data_sha256() != data_sha256) {
     fail(ErrorCode::kCorruptFile, folder.string(), "the weights written before have changed");
   }
 }
@@ -209,7 +225,6 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
          bytes.size());
   }
   impl_->file->write(bytes);
-  if (impl_->hash) impl_->hash->update(bytes);
   impl_->tensor_bytes += bytes.size();
   impl_->advance();
 }
@@ -221,11 +236,8 @@ void SafetensorsWriter::flush() {
 size_t SafetensorsWriter::written() const { return impl_->tensor; }
 
 std::string SafetensorsWriter::data_sha256() {
-  if (!impl_->hash) {
-    TWOFOLD_ASSERT(impl_->tensor == 0 && impl_->tensor_bytes == 0);
-    impl_->hash.emplace();
-  }
-  return impl_->hash->hex();
+  impl_->hash_rest();
+  return impl_->hash.hex();
 }
 
 void SafetensorsWriter::finish() {

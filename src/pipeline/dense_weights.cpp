@@ -9,6 +9,7 @@
 
 #include "base/checked_math.h"
 #include "base/float16.h"
+#include "base/large_pages.h"
 
 namespace twofold {
 namespace {
@@ -124,6 +125,7 @@ AlignedBuffer<float> load_matrix(const Slot& slot, const Context& ctx) {
   const int64_t rows = source->rows(), cols = source->cols();
   const int64_t elements = element_count({rows, cols}, slot.name);
   AlignedBuffer<float> weight(static_cast<size_t>(elements));
+  prefer_large_pages(std::as_writable_bytes(weight.span()));
   FirstBad bad;
   const int64_t chunk = rows_for(kChunkElements, cols);
   ctx.pool.run(ceil_div(rows, chunk), [&](int64_t item, int) {

@@ -145,6 +145,7 @@ class Counter {
     const int64_t stored = tables ? 0 : stored_bytes(block.layer);
     for (const PlannedInput& input : block.inputs) {
       for (const PlannedTensor& tensor : input.linears) {
+        // By rows the matrix is never in memory, unless an error must be found.
         const int64_t own = tensor.slot.shape[0] * tensor.slot.shape[1] * kFloat;
         offer(stored + (tables ? own : weights_bytes(input)) + solve_bytes(tensor, false),
               tensor.slot.name);

@@ -1,6 +1,7 @@
 #include "pipeline/quantize_model.h"
 
 #include <algorithm>
+#include <future>
 #include <utility>
 
 #include "base/clock.h"
@@ -16,6 +17,7 @@
 #include "pipeline/resume_state.h"
 #include "pipeline/run_samples.h"
 #include "pipeline/self_score.h"
+#include "pipeline/solve_rows.h"
 #include "pipeline/work_plan.h"
 #include "tensor/ops.h"
 #include "transform/transform_json.h"
@@ -50,6 +52,27 @@ struct Replacement {
   std::string slot;
   PackedMatrix packed;
   TransformSpec transform;
+};
+
+/// Writes one packed matrix after the other to a file, beside the work on the next one.
+class WriteBehind {
+ public:
+  ~WriteBehind() {
+    if (pending_.valid()) pending_.wait();
+  }
+  /// @throws what writing the matrix before threw.
+  void write(SafetensorsWriter& file, const PackedMatrix& packed) {
+    finish();
+    pending_ = std::async(std::launch::async,
+                          [&file, tensor = packed.bytes] { file.write(tensor.view.bytes); });
+  }
+  /// Waits until nothing is being written. @throws as `write`.
+  void finish() {
+    if (pending_.valid()) pending_.get();
+  }
+
+ private:
+  std::future<void> pending_;
 };
 
 /// Pages of the source that a block has read.
@@ -99,6 +122,7 @@ class Quantizer {
         save();
       }
       calibration_.reset();
+      writing_.finish();
       for (const PlannedTensor& tensor : work_.output.kept) keep(tensor);
       for (const TensorPlan& scale : work_.output.input_scales) {
         write_scale(state_.input_scales.at(scale.name));
@@ -198,7 +222,6 @@ class Quantizer {
     state_.stored = OrderedJson::object();
     write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
     weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata());
-    weights_->data_sha256();  // from the first byte on
   }
 
   /// Makes the finished blocks a point to go on from, unless that was done a moment ago.
@@ -208,6 +231,7 @@ class Quantizer {
     if (state_.blocks == std::ssize(work_.output.blocks)) return;
     const PhaseTimer timer = timed("save");
     const Clock::time_point start = Clock::now();
+    writing_.finish();
     weights_->flush();
     state_.tensors = static_cast<int64_t>(weights_->written());
     state_.data_sha256 = weights_->data_sha256();
@@ -238,7 +262,13 @@ class Quantizer {
     }
     if (block.layer < 0) return quantize_tables(block);
     say(block.layer, "quantize");
-    for (const PlannedInput& input : block.inputs) quantize_input(input, nullptr, nullptr);
+    for (const PlannedInput& input : block.inputs) {
+      if (!std::ranges::all_of(input.linears, by_rows)) {
+        quantize_input(input, nullptr, nullptr);
+        continue;
+      }
+      for (const PlannedTensor& linear : input.linears) quantize_rows(linear);
+    }
     release_block(source_, block.layer);
   }
 
@@ -303,8 +333,9 @@ class Quantizer {
     {
       const PhaseTimer timer = timed("read");
       for (const PlannedTensor& linear : input.linears) {
+        const int64_t rows = linear.slot.shape[0], cols = linear.slot.shape[1];
         weights.push_back(load_matrix(linear.slot, ctx_));
-        views.emplace_back(weights.back().data(), linear.slot.shape[0], linear.slot.shape[1]);
+        views.emplace_back(weights.back().data(), rows, cols);
       }
     }
     std::vector<std::pair<const MethodChoice*, std::shared_ptr<const PreparedInput>>> prepared;
@@ -353,6 +384,11 @@ class Quantizer {
     say(block.layer, "quantize");
     for (const PlannedInput& input : block.inputs) {
       for (const PlannedTensor& table : input.linears) {
+        if (by_rows(table)) {
+          quantize_rows(table);
+          release_pages(table.slot.tensor->bytes);
+          continue;
+        }
         const Clock::time_point start = Clock::now();
         const AlignedBuffer<float> weight = load_matrix(table.slot, ctx_);
         release_pages(table.slot.tensor->bytes);
@@ -360,6 +396,20 @@ class Quantizer {
                  start, nullptr);
       }
     }
+  }
+
+  /// Of a matrix without a moment.
+  static bool by_rows(const PlannedTensor& tensor) {
+    return rows_are_independent(*tensor.choice, tensor.slot.shape[1]);
+  }
+
+  void quantize_rows(const PlannedTensor& tensor) {
+    const Clock::time_point start = Clock::now();
+    PackedSolution solution = [&] {
+      const PhaseTimer timer = timed("solve");
+      return solve_by_rows(*tensor.choice, tensor.slot, options_.seed, ctx_);
+    }();
+    store(tensor, solution, nullptr, start);
   }
 
   /// @param input null: prepared for this matrix alone.
@@ -371,16 +421,32 @@ class Quantizer {
                           .moment = collected != nullptr ? &collected->moment : nullptr,
                           .seed = options_.seed,
                           .input_name = slot.input,
-                          .matrix_name = slot.name};
+                          .matrix_name = slot.name,
+                          .known_finite = true};  // load_matrix did
     Solution solution = [&] {
       const PhaseTimer timer = timed("solve");
       return input != nullptr ? solve(*tensor.choice, *input, problem, ctx_)
                               : solve(*tensor.choice, problem, ctx_);
     }();
-    PackedMatrix packed = pack(solution.q);
+    PackedSolution done{.packed = pack(solution.q, ctx_.pool),
+                        .transform = std::move(solution.q.transform),
+                        .proxy_loss = solution.proxy_loss,
+                        .explore_seconds = solution.explore_seconds,
+                        .notes = std::move(solution.notes)};
+    store(tensor, done, collected, start);
+    if (replacements != nullptr) {
+      replacements->push_back({slot.slot, std::move(done.packed), std::move(done.transform)});
+    }
+  }
+
+  /// Writes a matrix and its row of the report.
+  void store(const PlannedTensor& tensor, PackedSolution& done, const CollectedMoment* collected,
+             Clock::time_point start) {
+    const Slot& slot = tensor.slot;
+    const PackedMatrix& packed = done.packed;
+    const TransformSpec& transform = done.transform;
     TWOFOLD_ASSERT(packed.format.name == tensor.format.name);
-    weights_->write(packed.bytes.view.bytes);
-    const TransformSpec& transform = solution.q.transform;
+    writing_.write(*weights_, packed);
     const bool first_use =
         state_.input_scales.emplace(tensor.input_scale, transform.input_scale).second;
     state_.stored[slot.name] = {{"format", packed.format.name},
@@ -390,19 +456,16 @@ class Quantizer {
       const std::vector<float>& sample = collected->sample;
       const int64_t cols = slot.shape[1];
       state_.stored[slot.name]["activation_block"] = choose_activation_block(
-          packed, transform, {sample.data(), std::ssize(sample) / cols, cols}, solution.proxy_loss,
+          packed, transform, {sample.data(), std::ssize(sample) / cols, cols}, done.proxy_loss,
           ctx_);
     }
     MatrixReport row = row_of(tensor, start);
     row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size());
     if (first_use) row.bytes += find_transform(transform.name).stored_bytes(transform);
-    row.proxy_loss = solution.proxy_loss;
-    row.explore_seconds = solution.explore_seconds;
-    row.notes = std::move(solution.notes);
+    row.proxy_loss = done.proxy_loss;
+    row.explore_seconds = done.explore_seconds;
+    row.notes = std::move(done.notes);
     state_.matrices.push_back(std::move(row));
-    if (replacements != nullptr) {
-      replacements->push_back({slot.slot, std::move(packed), std::move(solution.q.transform)});
-    }
     progress_.step(steps_of(tensor));
   }
 
@@ -539,6 +602,7 @@ class Quantizer {
   Progress progress_;
   std::string fingerprint_;
   std::optional<SafetensorsWriter> weights_;
+  WriteBehind writing_;  // to weights_
   std::optional<CalibrationRun> calibration_;
   ResumeState state_;
   QuantizeReport report_;

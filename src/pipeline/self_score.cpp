@@ -12,8 +12,9 @@
 namespace twofold {
 namespace {
 
-/// Samples of which only what is held back is used.
-constexpr int64_t kScoreContext = 512;
+/// Tokens that score the result of a run without calibration: enough to see a broken one, few
+/// enough that quantizing takes longer than scoring.
+constexpr int64_t kScoreTokens = 128;
 
 std::string_view sequence_protocol() {
   return std::ranges::find(all_protocols(), false, &Protocol::needs_text)->name;
@@ -55,8 +56,10 @@ std::optional<SelfScore> score_result(const ModelFiles& source, const std::files
 std::optional<CalibrationSamples> builtin_held_back(const ModelFiles& source) {
   const auto tokenizer = load_tokenizer(source);
   if (tokenizer == nullptr) return std::nullopt;
-  return load_samples({.samples = 1, .context = kScoreContext}, *tokenizer, source.config.context,
-                      0);
+  CalibrationSamples samples =
+      load_samples({.samples = 1, .context = kScoreTokens}, *tokenizer, source.config.context, 0);
+  if (samples.held_back.size() > 1) samples.held_back.resize(1);
+  return samples;
 }
 
 std::string broken_warning(const SelfScore& score) {
