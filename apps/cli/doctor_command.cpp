@@ -126,7 +126,7 @@ void run(const DoctorFlags& flags, Session& session) {
   session.use_activations(flags.activations);
   std::optional<ModelTraffic> traffic;
   if (!flags.model.empty()) {
-    traffic = model_traffic(open_model(flags.model), session.ctx().isa, session.ctx().activations);
+    traffic = model_traffic(open_model(flags.model), session.ctx());
   }
   const MachineReport machine = diagnose_machine(session.ctx());
   if (session.json()) {

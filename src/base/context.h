@@ -37,6 +37,8 @@ struct Context {
   ThreadPool& pool;
   Isa isa = Isa::kScalar;
   Activations activations = Activations::kFloat;
+  /// Packed kernels run at `isa` or at this level, whichever is lower: all give the same bits.
+  Isa kernel_limit = Isa::kAmx;
   const std::atomic<bool>* cancel = nullptr;
   ProgressFn progress = {};
   LogFn log = {};

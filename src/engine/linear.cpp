@@ -51,6 +51,12 @@ Matrix<float> rows_of(Matrix<float> x, int64_t begin, int64_t end) {
 
 }  // namespace
 
+const Kernel* product_kernel(std::span<const Kernel* const> kernels, int64_t m,
+                             const Context& ctx) {
+  if (ctx.activations == Activations::kFloat) return nullptr;
+  return best_kernel(kernels, m, std::min(ctx.isa, ctx.kernel_limit));
+}
+
 Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   if (!slot.format.empty()) packed_ = packed_of(files, slot);
   source_ = source_of(slot, packed_);
@@ -102,10 +108,8 @@ void Linear::set_kernels() {
   if (!kernels_.empty()) view_ = packed_view(*packed_);
 }
 
-const Kernel* Linear::kernel(int64_t m, Isa isa) const { return best_kernel(kernels_, m, isa); }
-
 void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const {
-  const Kernel* best = ctx.activations == Activations::kInt8 ? kernel(y.rows, ctx.isa) : nullptr;
+  const Kernel* best = product_kernel(kernels_, y.rows, ctx);
   if (best == nullptr) {
     matmul(x.in_basis(*this, ctx), *source_, y, ctx.pool, ctx.isa);
     return;

@@ -21,6 +21,10 @@ namespace twofold {
 
 class Linear;
 
+/// How the engine multiplies m rows by a packed matrix: with the best of the kernels that can
+/// (kernels_of its format), or, if null, by decoding panels for the float product.
+const Kernel* product_kernel(std::span<const Kernel* const> kernels, int64_t m, const Context& ctx);
+
 /// One input on its way through the linears that read it: what they share is made once.
 class LinearInput {
  public:
@@ -57,9 +61,6 @@ class Linear {
 
   int64_t rows() const { return source_->rows(); }
   int64_t cols() const { return source_->cols(); }
-  /// The integer kernel for m rows of activations, null if panels are decoded for the float
-  /// product.
-  const Kernel* kernel(int64_t m, Isa isa) const;
   /// Bytes read per product, bias left out.
   int64_t stored_bytes() const { return stored_bytes_; }
 

@@ -191,7 +191,7 @@ std::vector<BenchRow> run_bench(const Model& model, const std::string& name,
                                 const BenchRequest& request, const Context& ctx,
                                 const std::function<void(const BenchRow&)>& on_row) {
   const std::vector<Test> tests = tests_of(request, model.config());
-  const ModelTraffic traffic = model_traffic(model.files(), ctx.isa, ctx.activations);
+  const ModelTraffic traffic = model_traffic(model.files(), ctx);
   std::vector<int64_t> counts = request.threads;
   if (counts.empty()) counts.push_back(ctx.pool.size());
   std::vector<BenchRow> rows;

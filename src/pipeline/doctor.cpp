@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/json.h"
+#include "engine/linear.h"
 #include "kernels/select.h"
 
 namespace twofold {
@@ -27,13 +28,14 @@ std::string lower(std::string_view text) {
 }
 
 /// Names the kernel for `rows` rows; clears `fast` if it is none above the baseline.
-std::string kernel_name(const Format& format, int64_t rows, Isa isa, bool& fast) {
-  const Kernel* kernel = select_kernel(format, rows, isa);
+std::string kernel_name(std::span<const Kernel* const> kernels, int64_t rows, const Context& ctx,
+                        bool& fast) {
+  const Kernel* kernel = product_kernel(kernels, rows, ctx);
   fast = fast && kernel != nullptr && kernel->isa > Isa::kScalar;
   return std::string(kernel != nullptr ? kernel->name : kDecodedPanels);
 }
 
-MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, Isa isa, Activations activations) {
+MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, const Context& ctx) {
   MatrixKernel matrix;
   matrix.name = slot.name;
   matrix.rows = slot.shape[0];
@@ -49,13 +51,12 @@ MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, Isa isa, Activation
   }
   matrix.format = slot.format;
   matrix.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
-  const Format format = parse_format(slot.format);
-  if (activations == Activations::kFloat) return matrix;
+  const std::vector<const Kernel*> kernels = kernels_of(parse_format(slot.format));
   matrix.fast = true;
-  matrix.one_row = kernel_name(format, 1, isa, matrix.fast);
+  matrix.one_row = kernel_name(kernels, 1, ctx, matrix.fast);
   // The head multiplies the last row of a prompt only.
   const int64_t many = matrix.per_prompt_token ? kPromptRows : 1;
-  matrix.many_rows = kernel_name(format, many, isa, matrix.fast);
+  matrix.many_rows = kernel_name(kernels, many, ctx, matrix.fast);
   return matrix;
 }
 
@@ -90,14 +91,14 @@ MachineReport diagnose_machine(const Context& ctx) {
   return report;
 }
 
-ModelTraffic model_traffic(const ModelFiles& files, Isa isa, Activations activations) {
+ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx) {
   const bool has_head =
       std::ranges::any_of(files.slots, [](const Slot& slot) { return slot.role == Role::kHead; });
   ModelTraffic traffic;
   std::map<std::string, int64_t> format_bytes;
   for (const Slot& slot : files.slots) {
     if (slot.shape.size() != 2) continue;
-    MatrixKernel matrix = matrix_kernel(slot, !has_head, isa, activations);
+    MatrixKernel matrix = matrix_kernel(slot, !has_head, ctx);
     if (matrix.per_prompt_token) {
       traffic.block_bytes += matrix.bytes;
       traffic.block_weights += matrix.rows * matrix.cols;

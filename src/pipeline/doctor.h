@@ -62,8 +62,9 @@ inline constexpr int64_t kPromptRows = 512;
 /// Name of what multiplies a matrix that has no kernel, and with float activations every matrix.
 inline constexpr std::string_view kDecodedPanels = "decoded panels (no packed kernel)";
 
-/// From names and sizes alone. @throws Error(kCorruptFile) on an unknown format.
-ModelTraffic model_traffic(const ModelFiles& files, Isa isa, Activations activations);
+/// The kernels that the engine would choose with `ctx`, from names and sizes alone.
+/// @throws Error(kCorruptFile) on an unknown format.
+ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx);
 
 /// Tokens per second if memory is all there is to wait for.
 double predicted_tokens_per_second(const ModelTraffic& traffic, const MachineSpeed& speed);

@@ -105,7 +105,8 @@ TEST(Doctor, TrafficNamesEveryMatrixAndCountsWhatATokenReads) {
   for (const auto& model : models) {
     const std::string path = model->files().path.string();
     for (const Isa isa : all_isas()) {
-      const ModelTraffic traffic = model_traffic(model->files(), isa, Activations::kInt8);
+      const ModelTraffic traffic = model_traffic(
+          model->files(), {.pool = pool, .isa = isa, .activations = Activations::kInt8});
       EXPECT_EQ(traffic.bytes_per_token(), model->bytes_per_token()) << path;
       size_t at = 0;
       for (const Slot& slot : model->files().slots) {
@@ -156,7 +157,7 @@ TEST(Bench, RowsAreTheProductOfTheListsAndTheirFiguresFit) {
   const std::vector<std::string> tests = {"pp5",        "pp600",        "tg3",
                                           "pp5 @ d520", "pp600 @ d520", "tg3 @ d520"};
   ASSERT_EQ(rows.size(), 2 * tests.size());
-  const ModelTraffic traffic = model_traffic(model->files(), ctx.isa, ctx.activations);
+  const ModelTraffic traffic = model_traffic(model->files(), ctx);
   for (size_t i = 0; i < rows.size(); ++i) {
     const BenchRow& row = rows[i];
     EXPECT_EQ(row.test(), tests[i % tests.size()]);
