@@ -135,8 +135,9 @@ TEST_P(Int8Text, IsTheScalarKernelsAndNearlyThatOfFloatActivations) {
   for (size_t i = 0; i < exact.size(); ++i) same += exact[i] == rounded[i] ? 1 : 0;
   const double agreement = static_cast<double>(same) / static_cast<double>(exact.size());
   RecordProperty("agreement", fmt::format("{:.4f}", agreement));
-  // Rounded to nearest without calibration, 3 bits measure 0.989 (t3) to 0.993, 2 bits 0.983.
-  const double bounds[] = {0.98, 0.988, 0.99};
+  // Rounded to nearest without calibration, 3 bits measure 0.989 (t3) to 0.993, 2 bits 0.969 (one
+  // scale for a matrix) to 0.990.
+  const double bounds[] = {0.965, 0.988, 0.99};
   EXPECT_GE(agreement, bounds[std::min(GetParam().bits, 4) - 2]);
 }
 
