@@ -9,13 +9,13 @@
 #include "engine/attention.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
+#include "base/finite.h"
 #include "tensor/gemm.h"
 #include "tensor/ops.h"
 
@@ -67,16 +67,6 @@ Scratch& scratch() {
 }
 
 size_t floats(int64_t count) { return static_cast<size_t>(count); }
-
-/// Without a branch per number.
-bool all_finite(const float* x, int64_t count) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  uint32_t bad = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    bad |= (std::bit_cast<uint32_t>(x[i]) & kExponent) == kExponent ? 1u : 0u;
-  }
-  return bad == 0;
-}
 
 /// Floats that a part of `rows` rows takes: outputs, top, total.
 int64_t part_floats(int64_t rows, int64_t head_dim) { return rows * (head_dim + 2); }
@@ -239,7 +229,7 @@ class Attention {
     const int64_t keys = values.rows;
     const int64_t by_all = seen_keys(group, 0, begin, keys);  // the first query sees the fewest
     int64_t k = by_all;
-    while (k < keys && all_finite(values.row(k).data(), head_dim_)) ++k;
+    while (k < keys && all_finite(values.row(k))) ++k;
     if (k == keys) {
       matmul_nn_serial(weights, values, out, isa_);
       return;

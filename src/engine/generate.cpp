@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <optional>
 
 #include "base/clock.h"
+#include "base/finite.h"
 
 namespace twofold {
 namespace {
@@ -130,7 +130,7 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   while (options.max_tokens < 0 || static_cast<int64_t>(result.ids.size()) < options.max_tokens) {
     ctx.check_cancelled();
     model.logits({hidden.data(), 1, config.hidden}, {logits.data(), 1, config.vocab_size}, ctx);
-    if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+    if (!all_finite(logits)) {
       fail(ErrorCode::kUnsupported, model.files().path.string(),
            "expected finite logits, found others after {} tokens", history.size());
     }

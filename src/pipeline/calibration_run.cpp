@@ -1,10 +1,10 @@
 #include "pipeline/calibration_run.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/checked_math.h"
 #include "base/error.h"
+#include "base/finite.h"
 #include "calib/moment_sum.h"
 
 namespace twofold {
@@ -26,7 +26,7 @@ struct Sum {
 void take_rows(Matrix<const float> x, int64_t count, std::vector<float>& sample) {
   for (int64_t i = 0; i < count; ++i) {
     const auto row = x.row((2 * i + 1) * x.rows / (2 * count));
-    if (!std::ranges::all_of(row, [](float v) { return std::isfinite(v); })) continue;
+    if (!all_finite(row)) continue;
     sample.insert(sample.end(), row.begin(), row.end());
   }
 }

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
 
 #include "base/checked_math.h"
+#include "base/finite.h"
 #include "base/float16.h"
 #include "base/large_pages.h"
 
@@ -40,12 +40,7 @@ class FirstBad {
 
 /// Index of the first number that is not finite; `count` if there is none.
 int64_t find_not_finite(const float* x, int64_t count) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  uint32_t bad = 0;  // without a branch per number
-  for (int64_t i = 0; i < count; ++i) {
-    bad |= (std::bit_cast<uint32_t>(x[i]) & kExponent) == kExponent ? 1u : 0u;
-  }
-  if (bad == 0) return count;
+  if (all_finite({x, static_cast<size_t>(count)})) return count;
   return std::find_if(x, x + count, [](float v) { return !std::isfinite(v); }) - x;
 }
 

@@ -61,13 +61,7 @@ int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
   const MethodChoice& choice = *tensor.choice;
   if (!find_rounding(choice.rounding).needs_moment) return 0;
   const int64_t rows = tensor.slot.shape[0], cols = tensor.slot.shape[1];
-  const auto row = find_grid(choice.grid)
-                       .make({.rows = 1,
-                              .cols = cols,
-                              .bits = choice.bits,
-                              .group = choice.group,
-                              .params = choice.params,
-                              .where = tensor.slot.name});
+  const auto row = make_grid(choice, 1, cols, tensor.slot.name);
   const bool explores =
       choice.params.has("explore") && choice.params.get_choice("explore") == "loop";
   const int64_t candidates = explores ? std::ssize(row->explore_factors()) : 1;

@@ -428,11 +428,7 @@ class Quantizer {
       return input != nullptr ? solve(*tensor.choice, *input, problem, ctx_)
                               : solve(*tensor.choice, problem, ctx_);
     }();
-    PackedSolution done{.packed = pack(solution.q, ctx_.pool),
-                        .transform = std::move(solution.q.transform),
-                        .proxy_loss = solution.proxy_loss,
-                        .explore_seconds = solution.explore_seconds,
-                        .notes = std::move(solution.notes)};
+    PackedSolution done = pack_solution(std::move(solution), ctx_.pool);
     store(tensor, done, collected, start);
     if (replacements != nullptr) {
       replacements->push_back({slot.slot, std::move(done.packed), std::move(done.transform)});

@@ -5,31 +5,21 @@
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
 #include "pipeline/dense_weights.h"
+#include "quant/proxy_loss.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
 namespace {
 
-/// Losses of all chunks, for sums in order.
-struct ChunkLoss {
-  double loss = 0, energy = 0;
-};
-
 PackedSolution pack_whole(const MethodChoice& choice, const Slot& slot, uint64_t seed,
                           const Context& ctx) {
   const AlignedBuffer<float> weight = load_matrix(slot, ctx);
-  Solution s = solve(choice,
-                     {.weight = {weight.data(), slot.shape[0], slot.shape[1]},
-                      .seed = seed,
-                      .input_name = slot.input,
-                      .matrix_name = slot.name,
-                      .known_finite = true},
-                     ctx);
-  return {.packed = pack(s.q, ctx.pool),
-          .transform = std::move(s.q.transform),
-          .proxy_loss = s.proxy_loss,
-          .explore_seconds = s.explore_seconds,
-          .notes = std::move(s.notes)};
+  const Problem problem{.weight = {weight.data(), slot.shape[0], slot.shape[1]},
+                        .seed = seed,
+                        .input_name = slot.input,
+                        .matrix_name = slot.name,
+                        .known_finite = true};
+  return pack_solution(solve(choice, problem, ctx), ctx.pool);
 }
 
 PackedSolution pack_chunks(const MethodChoice& choice, const Slot& slot, uint64_t seed,
@@ -39,7 +29,7 @@ PackedSolution pack_chunks(const MethodChoice& choice, const Slot& slot, uint64_
   PackedSolution whole;
   whole.packed = new_packed(format_for(scheme_for(choice, rows, cols)), rows, cols);
   const int64_t chunks = ceil_div(rows, kRowChunk);
-  std::vector<ChunkLoss> losses(static_cast<size_t>(chunks));
+  std::vector<ProxyLoss> losses(static_cast<size_t>(chunks));
   std::vector<AlignedBuffer<float>> rooms(static_cast<size_t>(ctx.pool.size()));
   ctx.pool.run(chunks, [&](int64_t chunk, int worker) {
     ctx.check_cancelled();
@@ -62,16 +52,24 @@ PackedSolution pack_chunks(const MethodChoice& choice, const Slot& slot, uint64_
       whole.notes = std::move(part.notes);
     }
   });
-  ChunkLoss sum;
-  for (const ChunkLoss& part : losses) {
+  ProxyLoss sum;  // in order
+  for (const ProxyLoss& part : losses) {
     sum.loss += part.loss;
     sum.energy += part.energy;
   }
-  whole.proxy_loss = sum.energy > 0 ? sum.loss / sum.energy : 0;
+  whole.proxy_loss = sum.relative();
   return whole;
 }
 
 }  // namespace
+
+PackedSolution pack_solution(Solution solution, ThreadPool& pool) {
+  return {.packed = pack(solution.q, pool),
+          .transform = std::move(solution.q.transform),
+          .proxy_loss = solution.proxy_loss,
+          .explore_seconds = solution.explore_seconds,
+          .notes = std::move(solution.notes)};
+}
 
 PackedSolution solve_by_rows(const MethodChoice& choice, const Slot& slot, uint64_t seed,
                              const Context& ctx) {

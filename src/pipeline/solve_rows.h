@@ -18,6 +18,8 @@ struct PackedSolution {
   std::vector<std::string> notes;
 };
 
+PackedSolution pack_solution(Solution solution, ThreadPool& pool);
+
 /// `load_matrix`, `solve` without a moment and `pack` of the matrix of `slot`: the same bytes, loss
 /// and errors.  @param choice one of which `rows_are_independent` holds.
 PackedSolution solve_by_rows(const MethodChoice& choice, const Slot& slot, uint64_t seed,

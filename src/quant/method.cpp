@@ -105,28 +105,25 @@ bool needs_moment(const MethodChoice& choice) {
          find_transform(choice.transform).needs_moment(choice.params);
 }
 
-bool rows_are_independent(const MethodChoice& choice, int64_t cols) {
-  if (needs_moment(choice) || !find_transform(choice.transform).identity) return false;
-  const auto grid = find_grid(choice.grid)
-                        .make({.rows = 2,
-                               .cols = cols,
-                               .bits = choice.bits,
-                               .group = choice.group,
-                               .params = choice.params,
-                               .where = {}});
-  return grid->rows_sharing() == 1;
-}
-
-Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
-  find_transform(choice.transform).check_shape(choice.params, rows, cols);
+std::unique_ptr<FittedGrid> make_grid(const MethodChoice& choice, int64_t rows, int64_t cols,
+                                      std::string_view where) {
   return find_grid(choice.grid)
       .make({.rows = rows,
              .cols = cols,
              .bits = choice.bits,
              .group = choice.group,
              .params = choice.params,
-             .where = {}})
-      ->scheme();
+             .where = std::string(where)});
+}
+
+bool rows_are_independent(const MethodChoice& choice, int64_t cols) {
+  if (needs_moment(choice) || !find_transform(choice.transform).identity) return false;
+  return make_grid(choice, 2, cols)->rows_sharing() == 1;
+}
+
+Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols) {
+  find_transform(choice.transform).check_shape(choice.params, rows, cols);
+  return make_grid(choice, rows, cols)->scheme();
 }
 
 std::vector<ParamSpec> all_param_specs() {

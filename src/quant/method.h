@@ -57,6 +57,10 @@ bool needs_moment(const MethodChoice& choice);
 /// one below the other: rows are in no other's basis and share no parameters.
 bool rows_are_independent(const MethodChoice& choice, int64_t cols);
 
+/// The grid of a choice for a matrix [rows, cols], not fitted. @param where named by errors.
+std::unique_ptr<FittedGrid> make_grid(const MethodChoice& choice, int64_t rows, int64_t cols,
+                                      std::string_view where = {});
+
 /// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
 /// @throws Error(kInvalidArgument | kUnsupported) if its parts cannot treat this shape.
 Scheme scheme_for(const MethodChoice& choice, int64_t rows, int64_t cols);

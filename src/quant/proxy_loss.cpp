@@ -98,13 +98,7 @@ double nearest_loss(const MethodChoice& choice, std::span<const Matrix<const flo
       }
     }
     const Matrix<const float> target(scaled.data(), weight.rows, cols);
-    const auto grid = find_grid(choice.grid)
-                          .make({.rows = weight.rows,
-                                 .cols = cols,
-                                 .bits = choice.bits,
-                                 .group = choice.group,
-                                 .params = choice.params,
-                                 .where = "trial"});
+    const auto grid = make_grid(choice, weight.rows, cols, "trial");
     fit_groups(*grid, target, importance, ctx.pool);
     total += sum_over_chunks(weight.rows, ctx, [&](int64_t begin, int64_t end) {
       const int64_t rows = end - begin;

@@ -163,13 +163,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
     weight = {copy.data(), rows, cols};
   }
 
-  auto grid = find_grid(choice.grid)
-                  .make({.rows = rows,
-                         .cols = cols,
-                         .bits = choice.bits,
-                         .group = choice.group,
-                         .params = choice.params,
-                         .where = std::string(problem.matrix_name)});
+  auto grid = make_grid(choice, rows, cols, problem.matrix_name);
   RoundingResult rounded = rounding.run(
       {.weight = weight, .moment = side.moment ? &*side.moment : nullptr, .params = choice.params},
       *grid, ctx);
