@@ -9,6 +9,7 @@
 #include "engine/attention.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -36,11 +37,13 @@ struct Group {
   int64_t kv_head, head, heads;  // query heads [head, head + heads)
   int64_t query, queries;        // rows [query, query + queries) of in->q
   int64_t visible;               // keys that the last of the queries sees
+  int64_t first_part;            // the one with the first key that any query sees
   bool split;                    // every part is an item
   int64_t first_row = 0;         // split: of its rows in the store of parts
 
   int64_t rows() const { return heads * queries; }
-  int64_t parts() const { return ceil_div(visible, kKeyBlock); }
+  int64_t end_part() const { return ceil_div(visible, kKeyBlock); }
+  int64_t parts() const { return end_part() - first_part; }
 };
 
 struct Item {
@@ -76,7 +79,8 @@ Part part_at(float* memory, int64_t rows, int64_t head_dim) {
   return {{memory, rows, head_dim}, top, top + rows};
 }
 
-std::vector<Group> make_groups(std::span<const AttentionInput> sequences, const ModelConfig& c) {
+std::vector<Group> make_groups(std::span<const AttentionInput> sequences, const ModelConfig& c,
+                               int64_t window) {
   std::vector<Group> groups;
   const int64_t sharing = c.heads / c.kv_heads;
   for (const AttentionInput& in : sequences) {
@@ -86,11 +90,12 @@ std::vector<Group> make_groups(std::span<const AttentionInput> sequences, const 
     for (int64_t b = ceil_div(tokens, kQueryBlock) - 1; b >= 0; --b) {
       const int64_t query = b * kQueryBlock;
       const int64_t queries = std::min(kQueryBlock, tokens - query);
+      const int64_t first_key = window > 0 ? std::max<int64_t>(past + query + 1 - window, 0) : 0;
       for (int64_t h = 0; h < c.heads;) {
         const int64_t kv_head = h / sharing;
         const int64_t heads = std::min(most_heads, (kv_head + 1) * sharing - h);
         groups.push_back({&in, kv_head, h, heads, query, queries, past + query + queries,
-                          tokens <= kFewQueries});
+                          first_key / kKeyBlock, tokens <= kFewQueries});
         h += heads;
       }
     }
@@ -100,18 +105,18 @@ std::vector<Group> make_groups(std::span<const AttentionInput> sequences, const 
 
 class Attention {
  public:
-  Attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
-            Isa isa)
+  Attention(std::span<const AttentionInput> sequences, const ModelConfig& config,
+            const AttentionRules& rules, Isa isa)
       : head_dim_(config.head_dim),
-        scale_(static_cast<float>(scale)),
+        rules_(rules),
         isa_(isa),
         op_(ops(isa)),
-        groups_(make_groups(sequences, config)) {
+        groups_(make_groups(sequences, config, rules.window)) {
     int64_t rows = 0;
     for (Group& group : groups_) {
       const int64_t count = group.split ? group.parts() : 1;
       for (int64_t p = 0; p < count; ++p) {
-        items_.push_back({&group - groups_.data(), p});
+        items_.push_back({&group - groups_.data(), group.first_part + p});
       }
       group.first_row = rows;
       if (group.split) rows += group.rows() * group.parts();
@@ -132,7 +137,7 @@ class Attention {
 
  private:
   Part stored_part(const Group& group, int64_t part) {
-    const int64_t row = group.first_row + part * group.rows();
+    const int64_t row = group.first_row + (part - group.first_part) * group.rows();
     return part_at(parts_.data() + part_floats(row, head_dim_), group.rows(), head_dim_);
   }
 
@@ -147,9 +152,9 @@ class Attention {
     memory.ensure(floats(part_floats(group.rows(), head_dim_)));
     const Part part = part_at(memory.data(), group.rows(), head_dim_);
     std::vector<float> top(floats(group.rows())), total(top.size());
-    for (int64_t p = 0; p < group.parts(); ++p) {
+    for (int64_t p = group.first_part; p < group.end_part(); ++p) {
       attend(group, queries, p, part);
-      join(group, part, p == 0, top, total);
+      join(group, part, p == group.first_part, top, total);
     }
     finish(group);
   }
@@ -157,8 +162,8 @@ class Attention {
   void join_split(const Group& group) {
     if (!group.split) return;
     std::vector<float> top(floats(group.rows())), total(top.size());
-    for (int64_t p = 0; p < group.parts(); ++p) {
-      join(group, stored_part(group, p), p == 0, top, total);
+    for (int64_t p = group.first_part; p < group.end_part(); ++p) {
+      join(group, stored_part(group, p), p == group.first_part, top, total);
     }
     finish(group);
   }
@@ -208,18 +213,47 @@ class Attention {
                      isa_);
     }
     for (int64_t r = 0; r < scores.rows; ++r) {
-      const int64_t seen = seen_keys(group, r, begin, keys);
-      op_.softmax(scale_, scores.row(r).data(), seen, to.top + r, to.total + r);
-      std::fill(scores.row(r).data() + seen, scores.row(r).data() + keys, 0.0f);
+      const Seen seen = seen_keys(group, r, begin, keys);
+      float* row = scores.row(r).data();
+      const float factor = shape_scores(group, r, begin, seen, row);
+      op_.softmax(factor, row + seen.begin, seen.count(), to.top + r, to.total + r);
+      std::fill(row, row + seen.begin, 0.0f);
+      std::fill(row + seen.end, row + keys, 0.0f);
     }
     const auto values = kv.values(group.kv_head, begin, keys, memory.values.data(), isa_);
     weigh(group, begin, scores, values, to.out);
   }
 
-  /// How many of the keys [begin, begin + keys) a row's query sees: those up to its own position.
-  static int64_t seen_keys(const Group& group, int64_t row, int64_t begin, int64_t keys) {
+  /// A range of the keys of a part, counted from its first one.
+  struct Seen {
+    int64_t begin, end;
+    int64_t count() const { return end - begin; }
+  };
+
+  /// Those of the keys [begin, begin + keys) that a row's query sees.
+  Seen seen_keys(const Group& group, int64_t row, int64_t begin, int64_t keys) const {
     const int64_t later = group.queries - 1 - row % group.queries;
-    return std::clamp<int64_t>(group.visible - later - begin, 0, keys);
+    const int64_t end = group.visible - later;
+    const int64_t first = rules_.window > 0 ? end - rules_.window : 0;
+    const int64_t seen_end = std::clamp<int64_t>(end - begin, 0, keys);
+    return {std::clamp<int64_t>(first - begin, 0, seen_end), seen_end};
+  }
+
+  /// Caps the products and adds slopes. @return what the softmax is to multiply by.
+  float shape_scores(const Group& group, int64_t row, int64_t begin, const Seen& seen,
+                     float* scores) const {
+    float factor = static_cast<float>(rules_.scale);
+    if (rules_.softcap > 0) {
+      op_.soft_cap(factor, static_cast<float>(rules_.softcap), scores + seen.begin, seen.count());
+      factor = 1;
+    }
+    if (rules_.slopes.empty()) return factor;
+    const float slope = rules_.slopes[floats(group.head + row / group.queries)];
+    const int64_t own = group.visible - group.queries + row % group.queries;
+    for (int64_t k = seen.begin; k < seen.end; ++k) {
+      scores[k] = factor * scores[k] + slope * static_cast<float>(begin + k - own);
+    }
+    return 1;
   }
 
   /// out = weights [rows, keys] values [keys, head_dim]. The weight 0 of an unseen key keeps only a
@@ -227,10 +261,15 @@ class Attention {
   void weigh(const Group& group, int64_t begin, Matrix<const float> weights,
              Matrix<const float> values, Matrix<float> out) const {
     const int64_t keys = values.rows;
-    const int64_t by_all = seen_keys(group, 0, begin, keys);  // the first query sees the fewest
-    int64_t k = by_all;
-    while (k < keys && all_finite(values.row(k))) ++k;
-    if (k == keys) {
+    // The first query sees the fewest at the end, the last one the fewest at the beginning.
+    const int64_t end = seen_keys(group, 0, begin, keys).end;
+    const Seen by_all{std::min(seen_keys(group, group.queries - 1, begin, keys).begin, end), end};
+    const auto outside = [&](int64_t key) { return key < by_all.begin || key >= by_all.end; };
+    bool finite_outside = true;
+    for (int64_t k = 0; k < keys && finite_outside; ++k) {
+      finite_outside = !outside(k) || all_finite(values.row(k));
+    }
+    if (finite_outside) {
       matmul_nn_serial(weights, values, out, isa_);
       return;
     }
@@ -238,11 +277,13 @@ class Attention {
     const Matrix<float> finite(copy.data(), keys, head_dim_);
     for (int64_t key = 0; key < keys; ++key) {
       std::ranges::transform(values.row(key), finite.row(key).begin(),
-                             [&](float v) { return key < by_all || std::isfinite(v) ? v : 0.0f; });
+                             [&](float v) { return !outside(key) || std::isfinite(v) ? v : 0.0f; });
     }
     matmul_nn_serial(weights, finite, out, isa_);
     for (int64_t r = 0; r < out.rows; ++r) {
-      for (int64_t key = k; key < seen_keys(group, r, begin, keys); ++key) {
+      const Seen seen = seen_keys(group, r, begin, keys);
+      for (int64_t key = seen.begin; key < seen.end; ++key) {
+        if (!outside(key)) continue;
         for (int64_t i = 0; i < head_dim_; ++i) {
           const float value = values.at(key, i);
           if (!std::isfinite(value)) out.at(r, i) += weights.at(r, key) * value;
@@ -280,7 +321,7 @@ class Attention {
   }
 
   int64_t head_dim_;
-  float scale_;
+  AttentionRules rules_;
   Isa isa_;
   const Ops& op_;
   std::vector<Group> groups_;
@@ -300,43 +341,21 @@ Matrix<const float> KvRows::values(int64_t head, int64_t begin, int64_t count, f
   return {v_.row(begin).data() + head * head_dim_, count, head_dim_, v_.stride};
 }
 
-void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
-               const Context& ctx) {
-  Attention(sequences, config, scale, ctx.isa).run(ctx.pool);
+std::vector<float> alibi_slopes(int64_t heads) {
+  const int64_t power = int64_t{1} << (std::bit_width(static_cast<uint64_t>(heads)) - 1);
+  std::vector<float> slopes;
+  for (int64_t h = 0; h < heads; ++h) {
+    const double step = h < power
+                            ? static_cast<double>(h + 1) / static_cast<double>(power)
+                            : (static_cast<double>(h - power) + 0.5) / static_cast<double>(power);
+    slopes.push_back(static_cast<float>(std::exp2(-8 * step)));
+  }
+  return slopes;
 }
 
-RopeTable::RopeTable(std::span<const float> frequencies)
-    : frequencies_(frequencies.begin(), frequencies.end()) {}
-
-int64_t RopeTable::add(int64_t first, int64_t count) {
-  const size_t before = cos_.size();
-  cos_.reserve(before + static_cast<size_t>(count) * frequencies_.size());
-  sin_.reserve(cos_.capacity());
-  for (int64_t p = first; p < first + count; ++p) {
-    for (const float frequency : frequencies_) {
-      // The angle is rounded to float32 as in the reference implementation.
-      const float angle = static_cast<float>(p) * frequency;
-      cos_.push_back(static_cast<float>(std::cos(double{angle})));
-      sin_.push_back(static_cast<float>(std::sin(double{angle})));
-    }
-  }
-  return frequencies_.empty() ? 0 : static_cast<int64_t>(before / frequencies_.size());
-}
-
-void RopeTable::apply(int64_t head_dim, Matrix<float> x, int64_t first_row) const {
-  const int64_t pairs = static_cast<int64_t>(frequencies_.size());
-  for (int64_t r = 0; r < x.rows; ++r) {
-    const float* c = cos_.data() + (first_row + r) * pairs;
-    const float* s = sin_.data() + (first_row + r) * pairs;
-    for (int64_t head = 0; head < x.cols / head_dim; ++head) {
-      float* v = x.row(r).data() + head * head_dim;
-      for (int64_t i = 0; i < pairs; ++i) {
-        const float a = v[i], b = v[i + pairs];
-        v[i] = a * c[i] - b * s[i];
-        v[i + pairs] = b * c[i] + a * s[i];
-      }
-    }
-  }
+void attention(std::span<const AttentionInput> sequences, const ModelConfig& config,
+               const AttentionRules& rules, const Context& ctx) {
+  Attention(sequences, config, rules, ctx.isa).run(ctx.pool);
 }
 
 }  // namespace twofold

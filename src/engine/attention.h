@@ -1,4 +1,4 @@
-// Causal attention of sequences over their keys and values, and the rotation of positions.
+// Causal attention of sequences over their keys and values.
 #pragma once
 
 #include <span>
@@ -21,30 +21,25 @@ struct AttentionInput {
   Matrix<float> out;             // [tokens, heads * head_dim]
 };
 
-/// out = softmax(scale q k^T, causal) v per head; key-value head h / (heads / kv_heads) serves head
-/// h, and heads that share keys read them together. Blocks of kKeyBlock keys are attended to one
-/// after the other and joined in order (online softmax, arXiv:2205.14135, Sec. 3.1): scratch memory
-/// does not grow with the sequence. The blocks of a few queries are work items of their own.
-/// The result depends neither on the number of threads nor on the other sequences, and a row's not
-/// on later positions, whatever they hold.
-/// @param scale positive.
-void attention(std::span<const AttentionInput> sequences, const ModelConfig& config, double scale,
-               const Context& ctx);
-
-/// Angles of rotary positions, a row per position.
-class RopeTable {
- public:
-  /// @param frequencies as rope_frequencies gives them.
-  explicit RopeTable(std::span<const float> frequencies);
-  /// Appends rows for positions first, first + 1, ... @return the row of the first one.
-  int64_t add(int64_t first, int64_t count);
-  /// Rotates the first 2 x frequencies.size() numbers of each head of x [tokens, heads * head_dim],
-  /// token i by the angles of row first_row + i.
-  void apply(int64_t head_dim, Matrix<float> x, int64_t first_row) const;
-
- private:
-  std::vector<float> frequencies_;
-  std::vector<float> cos_, sin_;  // [rows, frequencies]
+/// What the scores of a layer become before the softmax, and which keys a query sees.
+struct AttentionRules {
+  double scale = 1;    // of q k^T, positive
+  double softcap = 0;  // c > 0: scaled scores s become c tanh(s / c)
+  int64_t window = 0;  // > 0: a query sees its own position and the window - 1 before it
+  std::span<const float> slopes = {};  // [heads] or empty: slope x (key - query) is added (ALiBi)
 };
+
+/// The slopes of ALiBi (arXiv:2108.12409, Sec. 3), [heads]: powers of 2^(-8/n), n the largest power
+/// of two up to `heads`; beyond n heads, every other power of the slopes for 2 n heads.
+std::vector<float> alibi_slopes(int64_t heads);
+
+/// out = softmax(scores, causal) v per head; key-value head h / (heads / kv_heads) serves head h,
+/// and heads that share keys read them together. Blocks of kKeyBlock keys are attended to one after
+/// the other and joined in order (online softmax, arXiv:2205.14135, Sec. 3.1): scratch memory does
+/// not grow with the sequence. The blocks of a few queries are work items of their own.
+/// The result depends neither on the number of threads nor on the other sequences, and a row's not
+/// on positions it does not see, whatever they hold.
+void attention(std::span<const AttentionInput> sequences, const ModelConfig& config,
+               const AttentionRules& rules, const Context& ctx);
 
 }  // namespace twofold

@@ -9,20 +9,6 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kRowsPerItem = 16;
-
-/// Calls body(begin, end) over chunks of rows, in parallel if there are enough of them.
-template <class Body>
-void for_rows(int64_t rows, const Context& ctx, const Body& body) {
-  if (rows <= kRowsPerItem) {
-    body(int64_t{0}, rows);
-    return;
-  }
-  ctx.pool.run_static(ceil_div(rows, kRowsPerItem), [&](int64_t begin, int64_t end, int) {
-    body(begin * kRowsPerItem, std::min(end * kRowsPerItem, rows));
-  });
-}
-
 using ActivationFn = void (*)(const float*, float*, int64_t);
 ActivationFn activation_of(Activation activation, const Ops& op) {
   switch (activation) {
@@ -36,16 +22,6 @@ ActivationFn activation_of(Activation activation, const Ops& op) {
       return op.relu;
   }
   fail(ErrorCode::kInternal, "activation", "not listed");
-}
-
-/// A matrix whose rows are looked up.
-std::unique_ptr<Linear> table(const ModelFiles& files, const Slot& slot) {
-  auto matrix = std::make_unique<Linear>(files, slot, nullptr);
-  if (!matrix->in_model_basis()) {
-    fail(ErrorCode::kUnsupported, fmt::format("{}: {}", files.path.string(), slot.name),
-         "expected a table in the model's own basis, found transform {}", slot.transform.dump());
-  }
-  return matrix;
 }
 
 /// Shows the input to the observer. @return true if nothing after it is wanted.
@@ -65,12 +41,22 @@ void apply(const InputGroup& group, Matrix<const float> x, Matrix<float> y, cons
   }
 }
 
-/// x += added, both [tokens, hidden].
-void add_rows(Matrix<const float> added, Matrix<float> x, const Context& ctx) {
+/// x += factor added, both [tokens, hidden].
+void add_rows(double factor, Matrix<const float> added, Matrix<float> x, const Context& ctx) {
   const Ops& op = ops(ctx.isa);
   for_rows(x.rows, ctx, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) op.add(added.row(r).data(), x.row(r).data(), x.cols);
+    for (int64_t r = begin; r < end; ++r) {
+      if (factor == 1) {
+        op.add(added.row(r).data(), x.row(r).data(), x.cols);
+      } else {
+        op.axpy(static_cast<float>(factor), added.row(r).data(), x.row(r).data(), x.cols);
+      }
+    }
   });
+}
+
+void copy_rows(Matrix<const float> from, Matrix<float> to) {
+  for (int64_t r = 0; r < from.rows; ++r) std::ranges::copy(from.row(r), to.row(r).begin());
 }
 
 int64_t qkv_width(const ModelConfig& c) { return c.q_width() + 2 * c.kv_width(); }
@@ -78,62 +64,11 @@ int64_t mlp_in_width(const ModelConfig& c) { return c.intermediate * (c.gated_ml
 
 }  // namespace
 
-Norm read_norm(const ModelFiles& files, const std::string& slot) {
-  Norm norm;
-  const Slot* weight = files.find(slot);
-  if (weight == nullptr) fail(ErrorCode::kInternal, slot, "the family has no such slot");
-  norm.weight = read_vector(*weight);
-  if (const Slot* bias = files.find(slot + ".bias")) norm.bias = read_vector(*bias);
-  return norm;
-}
-
-void norm_rows(const ModelConfig& config, const Norm& norm, Matrix<const float> x, Matrix<float> y,
-               const Context& ctx) {
-  const Ops& op = ops(ctx.isa);
-  const float eps = static_cast<float>(config.norm_eps);
-  const bool rms = config.norm == NormKind::kRmsNorm;
-  for_rows(x.rows, ctx, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      if (rms) {
-        op.rms_norm(x.row(r).data(), norm.weight.data(), eps, y.row(r).data(), x.cols);
-      } else {
-        op.layer_norm(x.row(r).data(), norm.weight.data(),
-                      norm.bias.empty() ? nullptr : norm.bias.data(), eps, y.row(r).data(), x.cols);
-      }
-    }
-  });
-}
-
-Embedding::Embedding(const ModelFiles& files) : vocab_size_(files.config.vocab_size) {
-  for (const Slot& slot : files.slots) {
-    if (slot.role == Role::kEmbedding) tokens_ = table(files, slot);
-    if (slot.role == Role::kPosition) positions_ = table(files, slot);
-  }
-  TWOFOLD_ASSERT(tokens_ != nullptr);
-}
-
-void Embedding::look_up(std::span<const int32_t> ids, int64_t first, Matrix<float> x,
-                        const Context& ctx) const {
-  const Ops& op = ops(ctx.isa);
-  std::vector<float> position_row(static_cast<size_t>(x.cols));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const int64_t row = static_cast<int64_t>(i);
-    if (ids[i] < 0 || ids[i] >= vocab_size_) {
-      fail(ErrorCode::kInvalidArgument, "token id", "{} is outside the vocabulary of {} tokens",
-           ids[i], vocab_size_);
-    }
-    tokens_->row(ids[i], x.row(row).data());
-    if (positions_ != nullptr) {
-      positions_->row(first + row, position_row.data());
-      op.add(position_row.data(), x.row(row).data(), x.cols);
-    }
-  }
-}
-
 void BlockBuffers::ensure(const ModelConfig& c, int64_t tokens) {
   const int64_t attention = qkv_width(c) + c.q_width();
   const int64_t mlp = mlp_in_width(c) + c.intermediate;
   narrow.ensure(static_cast<size_t>(tokens * c.hidden));
+  if (c.parallel_residual) second.ensure(static_cast<size_t>(tokens * c.hidden));
   wide.ensure(static_cast<size_t>(tokens * std::max(attention, mlp)));
 }
 
@@ -142,7 +77,8 @@ void InputGroup::find_basis() {
       linears, [&](const auto& linear) { return linear->shares_input(*linears.front()); });
 }
 
-Block::Block(const ModelFiles& files, int layer) : files_(files), layer_(layer) {
+Block::Block(const ModelFiles& files, int layer)
+    : files_(files), layer_(layer), kind_(files.config.layer(layer)) {
   TWOFOLD_ASSERT(layer >= 0 && layer < files.config.layers);
   for (const Slot& slot : files.slots) {
     if (slot.layer != layer) continue;
@@ -165,6 +101,8 @@ Block::Block(const ModelFiles& files, int layer) : files_(files), layer_(layer) 
       case Role::kHead:
       case Role::kNorm:
       case Role::kBias:
+      case Role::kProjection:
+      case Role::kRouter:
         continue;
     }
     group->input = slot.input;
@@ -177,7 +115,12 @@ Block::Block(const ModelFiles& files, int layer) : files_(files), layer_(layer) 
   }
   const std::string prefix = fmt::format("layers.{}.", layer);
   attention_norm_ = read_norm(files, prefix + "attn_norm");
+  attention_post_norm_ = read_norm(files, prefix + "attn_post_norm");
   mlp_norm_ = read_norm(files, prefix + "mlp_norm");
+  mlp_post_norm_ = read_norm(files, prefix + "mlp_post_norm");
+  q_norm_ = read_norm(files, prefix + "attn.q_norm");
+  k_norm_ = read_norm(files, prefix + "attn.k_norm");
+  if (files.config.position == PositionKind::kAlibi) slopes_ = alibi_slopes(files.config.heads);
 }
 
 int64_t Block::stored_bytes() const {
@@ -219,13 +162,42 @@ void Block::run(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers, c
   const ModelConfig& c = files_.config;
   TWOFOLD_ASSERT(x.rows == pass.tokens && x.cols == c.hidden);
   buffers.ensure(c, pass.tokens);
-  const Matrix<float> narrow(buffers.narrow.data(), pass.tokens, c.hidden);
-  norm_rows(c, attention_norm_, x, narrow, ctx);
-  if (run_attention(pass, narrow, buffers, ctx, observer, stop_at)) return;
-  add_rows(narrow, x, ctx);
-  norm_rows(c, mlp_norm_, x, narrow, ctx);
-  if (run_mlp(narrow, buffers, ctx, observer, stop_at)) return;
-  add_rows(narrow, x, ctx);
+  const Matrix<float> branch(buffers.narrow.data(), pass.tokens, c.hidden);
+  enter(attention_norm_, x, branch, ctx);
+  if (run_attention(pass, branch, buffers, ctx, observer, stop_at)) return;
+  if (c.parallel_residual) {
+    const Matrix<float> second(buffers.second.data(), pass.tokens, c.hidden);
+    enter(mlp_norm_, x, second, ctx);
+    leave(attention_norm_, attention_post_norm_, branch, x, ctx);
+    if (run_mlp(second, buffers, ctx, observer, stop_at)) return;
+    leave(mlp_norm_, mlp_post_norm_, second, x, ctx);
+    return;
+  }
+  leave(attention_norm_, attention_post_norm_, branch, x, ctx);
+  enter(mlp_norm_, x, branch, ctx);
+  if (run_mlp(branch, buffers, ctx, observer, stop_at)) return;
+  leave(mlp_norm_, mlp_post_norm_, branch, x, ctx);
+}
+
+/// branch = what a branch reads of the stream x, both [tokens, hidden].
+void Block::enter(const std::optional<Norm>& norm, Matrix<float> x, Matrix<float> branch,
+                  const Context& ctx) const {
+  const NormPlace place = files_.config.norm_place;
+  if (!norm || place == NormPlace::kAfterResidual) {
+    copy_rows(x, branch);
+    return;
+  }
+  norm_rows(files_.config, *norm, x, branch, ctx);
+  if (place == NormPlace::kNormedStream) copy_rows(branch, x);
+}
+
+/// Adds to the stream x what a branch made, both [tokens, hidden].
+void Block::leave(const std::optional<Norm>& norm, const std::optional<Norm>& branch_norm,
+                  Matrix<float> branch, Matrix<float> x, const Context& ctx) const {
+  const ModelConfig& c = files_.config;
+  if (branch_norm) norm_rows(c, *branch_norm, branch, branch, ctx);
+  add_rows(c.residual_scale, branch, x, ctx);
+  if (norm && c.norm_place == NormPlace::kAfterResidual) norm_rows(c, *norm, x, x, ctx);
 }
 
 // narrow [tokens, hidden]: the normed stream, replaced by what attention adds to it.
@@ -277,26 +249,42 @@ void Block::attend(const BlockPass& pass, float* qkv, float* attended, const Con
     }
     row += count;
   }
-  const auto place = [&](int64_t item, int) {
+  const auto place_chunk = [&](int64_t item, int) {
     const Chunk& chunk = chunks[static_cast<size_t>(item)];
-    const SequenceRows& sequence = *chunk.sequence;
-    float* base = qkv + (chunk.row + chunk.begin) * stride;
-    const Matrix<float> qk(base, chunk.count, q_width + kv_width, stride);
-    if (pass.rope != nullptr) pass.rope->apply(c.head_dim, qk, sequence.rope_row + chunk.begin);
-    if (sequence.cache == nullptr) return;
-    const Matrix<const float> k(base + q_width, chunk.count, kv_width, stride);
-    const Matrix<const float> v(base + q_width + kv_width, chunk.count, kv_width, stride);
-    sequence.cache->layer(layer_).write(sequence.past() + chunk.begin, k, v, ctx.isa);
+    place(pass, *chunk.sequence, chunk.begin,
+          {qkv + (chunk.row + chunk.begin) * stride, chunk.count, stride}, ctx.isa);
   };
   if (chunks.size() == 1) {
-    place(0, 0);
+    place_chunk(0, 0);
   } else {
-    ctx.pool.run(std::ssize(chunks), place);
+    ctx.pool.run(std::ssize(chunks), place_chunk);
   }
   const double scale = c.attention_scale_by_layer
                            ? c.attention_scale / static_cast<double>(layer_ + 1)
                            : c.attention_scale;
-  attention(inputs, c, scale, ctx);
+  attention(
+      inputs, c,
+      {.scale = scale, .softcap = c.attention_softcap, .window = kind_.window, .slopes = slopes_},
+      ctx);
+}
+
+/// Norms and rotates queries and keys of tokens [begin, begin + rows) of a sequence, qkv [rows, q |
+/// k | v], and keeps keys and values.
+void Block::place(const BlockPass& pass, const SequenceRows& sequence, int64_t begin,
+                  Matrix<float> qkv, Isa isa) const {
+  const ModelConfig& c = files_.config;
+  const int64_t q_width = c.q_width(), kv_width = c.kv_width(), count = qkv.rows;
+  const Matrix<float> q(qkv.data, count, q_width, qkv.stride);
+  const Matrix<float> k(qkv.data + q_width, count, kv_width, qkv.stride);
+  const Matrix<float> v(qkv.data + q_width + kv_width, count, kv_width, qkv.stride);
+  if (q_norm_) norm_rows_serial(c, *q_norm_, q, q, isa);
+  if (k_norm_) norm_rows_serial(c, *k_norm_, k, k, isa);
+  if (const RopeTable* rope = pass.ropes != nullptr ? pass.ropes->find(kind_.rope) : nullptr) {
+    const Matrix<float> qk(qkv.data, count, q_width + kv_width, qkv.stride);
+    rope->apply(c.head_dim, qk, sequence.rope_row + begin);
+  }
+  if (sequence.cache == nullptr) return;
+  sequence.cache->layer(layer_).write(sequence.past() + begin, k, v, isa);
 }
 
 // narrow [tokens, hidden]: the normed stream, replaced by what the MLP adds to it.

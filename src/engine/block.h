@@ -1,4 +1,4 @@
-// Block: the arithmetic of one transformer block, and of the norms and embeddings around blocks.
+// Block: the arithmetic of one transformer block.
 // Internal to this layer: Model runs all blocks over batches, BlockRunner one over calibration
 // sequences. A block keeps no copy of weights; its files must outlive it. Immutable but for
 // `replace`; the scratch memory of a call is the caller's BlockBuffers.
@@ -17,41 +17,20 @@
 #include "engine/kv_cache.h"
 #include "engine/linear.h"
 #include "engine/model.h"
+#include "engine/norm.h"
+#include "engine/rope_table.h"
 #include "model/model_files.h"
 #include "tensor/tensor.h"
 
 namespace twofold {
 
-struct Norm {
-  std::vector<float> weight, bias;  // [hidden]; bias may be empty
-};
-/// The norm in slot `slot` ("final_norm") and its bias, if there is one.
-Norm read_norm(const ModelFiles& files, const std::string& slot);
-/// y = norm of each row of x [tokens, hidden]; y may be x.
-void norm_rows(const ModelConfig& config, const Norm& norm, Matrix<const float> x, Matrix<float> y,
-               const Context& ctx);
-
-/// The tables that turn ids into the hidden states that enter the first block.
-class Embedding {
- public:
-  /// @throws Error(kUnsupported) if a table is not stored in the model's own basis.
-  explicit Embedding(const ModelFiles& files);
-  const Linear& tokens() const { return *tokens_; }
-  /// ids at positions first, first + 1, ... -> x [ids, hidden].
-  /// @throws Error(kInvalidArgument) on an id outside the vocabulary.
-  void look_up(std::span<const int32_t> ids, int64_t first, Matrix<float> x,
-               const Context& ctx) const;
-
- private:
-  int64_t vocab_size_;
-  std::unique_ptr<Linear> tokens_, positions_;  // positions null: the blocks rotate instead
-};
-
 /// One sequence of a pass: `count` rows of the stream, after what `cache` holds, if there is one.
 struct SequenceRows {
   int64_t count = 0;
   KvCache* cache = nullptr;
-  int64_t rope_row = 0;  // row of BlockPass::rope of its first token
+  int64_t rope_row = 0;  // row of the tables in BlockPass::ropes of its first token
+  /// Positions it may come to have.
+  int64_t most() const { return cache != nullptr ? cache->capacity() : count; }
   int64_t past() const { return cache != nullptr ? cache->length() : 0; }
 };
 
@@ -59,13 +38,14 @@ struct SequenceRows {
 struct BlockPass {
   std::vector<SequenceRows> sequences;  // their rows lie one after the other
   int64_t tokens = 0;                   // rows in all
-  const RopeTable* rope = nullptr;      // null: positions are not rotated
+  const RopeTables* ropes = nullptr;
 };
 
 /// Scratch memory of a pass, kept from block to block. Attention and MLP take turns in `wide`, an
-/// input and what its linears add to the stream in `narrow`.
+/// input and what its linears add to the stream in `narrow`; with parallel residuals the input of
+/// the MLP waits in `second`.
 struct BlockBuffers {
-  AlignedBuffer<float> narrow, wide;
+  AlignedBuffer<float> narrow, second, wide;
   void ensure(const ModelConfig& config, int64_t tokens);
 };
 
@@ -99,16 +79,29 @@ class Block {
            const InputObserver& observer, std::string_view stop_at = {}) const;
 
  private:
+  bool run_branches(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers,
+                    const Context& ctx, const InputObserver& observer,
+                    std::string_view stop_at) const;
+  void enter(const std::optional<Norm>& norm, Matrix<float> x, Matrix<float> branch,
+             const Context& ctx) const;
+  void leave(const std::optional<Norm>& norm, const std::optional<Norm>& branch_norm,
+             Matrix<float> branch, Matrix<float> x, const Context& ctx) const;
   bool run_attention(const BlockPass& pass, Matrix<float> normed, BlockBuffers& buffers,
                      const Context& ctx, const InputObserver& observer,
                      std::string_view stop_at) const;
   bool run_mlp(Matrix<float> normed, BlockBuffers& buffers, const Context& ctx,
                const InputObserver& observer, std::string_view stop_at) const;
   void attend(const BlockPass& pass, float* qkv, float* attended, const Context& ctx) const;
+  void place(const BlockPass& pass, const SequenceRows& sequence, int64_t begin, Matrix<float> qkv,
+             Isa isa) const;
 
   const ModelFiles& files_;
   int layer_;
-  Norm attention_norm_, mlp_norm_;
+  LayerConfig kind_;
+  std::vector<float> slopes_;                                // [heads] of ALiBi, or empty
+  std::optional<Norm> attention_norm_, mlp_norm_;            // of the stream
+  std::optional<Norm> attention_post_norm_, mlp_post_norm_;  // of what a branch adds
+  std::optional<Norm> q_norm_, k_norm_;
   InputGroup attention_in_;   // writes q | k | v
   InputGroup attention_out_;  // one
   InputGroup mlp_in_;         // writes gate | up, or up

@@ -1,7 +1,7 @@
 #include "engine/block_runner.h"
 
 #include "engine/block.h"
-#include "model/rope_factors.h"
+#include "engine/embedding.h"
 
 namespace twofold {
 
@@ -15,7 +15,7 @@ struct BlockRunner::Impl {
   BlockBuffers buffers;
   AlignedBuffer<float> observed;  // the stream that observe() works on
   BlockPass pass;
-  std::optional<RopeTable> rope;  // for `rope_positions`, from 0
+  std::optional<RopeTables> ropes;  // for `rope_positions`, from 0
   int64_t rope_positions = 0;
 };
 
@@ -25,9 +25,10 @@ const BlockPass& BlockRunner::Impl::pass_for(int64_t tokens) {
     fail(ErrorCode::kInvalidArgument, "context", "{} positions are beyond the model's {}", tokens,
          c.context);
   }
-  if (c.position == PositionKind::kRope && tokens > rope_positions) {
-    pass.rope = &rope.emplace(rope_frequencies(c.rope));
-    rope->add(0, tokens);
+  const bool exactly = ropes && ropes->depends_on_length();
+  if (exactly ? tokens != rope_positions : tokens > rope_positions) {
+    pass.ropes = &ropes.emplace(c);
+    ropes->add(0, tokens, tokens);
     rope_positions = tokens;
   }
   pass.sequences.assign(1, {.count = tokens});

@@ -114,7 +114,10 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
   Sampler sampler(options.sampler);
-  KvCache cache(config, context, find_kv_format(options.kv_cache));
+  const int64_t most = options.max_tokens < 0
+                           ? context
+                           : std::min(context, result.prompt_tokens + options.max_tokens);
+  KvCache cache(config, most, find_kv_format(options.kv_cache));
   std::vector<float> hidden(static_cast<size_t>(config.hidden));
   std::vector<float> logits(static_cast<size_t>(config.vocab_size));
   Clock::time_point start = Clock::now();

@@ -4,8 +4,9 @@
 #include <map>
 
 #include "engine/block.h"
+#include "engine/embedding.h"
 #include "engine/linear.h"
-#include "model/rope_factors.h"
+#include "tensor/ops.h"
 
 namespace twofold {
 
@@ -15,9 +16,9 @@ struct Model::Impl {
   ModelFiles files;
   Embedding embedding;
   std::vector<Block> blocks;
-  std::unique_ptr<Linear> head;  // null: tied to the embedding
-  Norm final_norm;
-  std::vector<float> rope_frequencies;
+  std::unique_ptr<Linear> head;         // null: tied to the embedding
+  std::unique_ptr<Linear> project_out;  // null: the head is as wide as the stream
+  std::optional<Norm> final_norm;
   int64_t bytes_per_token = 0;
 
   const Linear& head_matrix() const { return head ? *head : embedding.tokens(); }
@@ -34,22 +35,32 @@ Model::Impl::Impl(ModelFiles files_)
   for (const Slot& slot : files.slots) {
     if (slot.role == Role::kHead) head = std::make_unique<Linear>(files, slot, nullptr);
   }
-  if (c.position == PositionKind::kRope) rope_frequencies = twofold::rope_frequencies(c.rope);
+  if (const Slot* slot = files.find("project_out")) {
+    project_out = std::make_unique<Linear>(files, *slot, nullptr);
+    bytes_per_token += project_out->stored_bytes();
+  }
   bytes_per_token += head_matrix().stored_bytes();
 }
 
 namespace {
 
-/// Rows of angles for every sequence; sequences that start at one position share them.
-void add_positions(std::span<SequenceRows> sequences, RopeTable& rope) {
-  std::map<int64_t, int64_t> longest;  // first position -> tokens
+/// Rows of angles for every sequence; those that start at one position share them, unless it
+/// matters how long they may become.
+void add_positions(std::span<SequenceRows> sequences, RopeTables& ropes) {
+  using Start = std::pair<int64_t, int64_t>;  // first position, most positions
+  const auto start_of = [&](const SequenceRows& rows) {
+    return Start(rows.past(), ropes.depends_on_length() ? rows.most() : 0);
+  };
+  std::map<Start, int64_t> longest;  // -> tokens
   for (const SequenceRows& rows : sequences) {
-    int64_t& count = longest[rows.past()];
+    int64_t& count = longest[start_of(rows)];
     count = std::max(count, rows.count);
   }
-  std::map<int64_t, int64_t> first_row;
-  for (const auto& [past, count] : longest) first_row[past] = rope.add(past, count);
-  for (SequenceRows& rows : sequences) rows.rope_row = first_row[rows.past()];
+  std::map<Start, int64_t> first_row;
+  for (const auto& [start, count] : longest) {
+    first_row[start] = ropes.add(start.first, count, start.second);
+  }
+  for (SequenceRows& rows : sequences) rows.rope_row = first_row[start_of(rows)];
 }
 
 }  // namespace
@@ -95,11 +106,9 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
                              ctx);
     row += rows.count;
   }
-  std::optional<RopeTable> rope;
-  if (c.position == PositionKind::kRope) {
-    pass.rope = &rope.emplace(impl_->rope_frequencies);
-    add_positions(pass.sequences, *rope);
-  }
+  RopeTables ropes(c);
+  pass.ropes = &ropes;
+  add_positions(pass.sequences, ropes);
   BlockBuffers buffers;
   for (const Block& block : impl_->blocks) {
     ctx.check_cancelled();
@@ -108,12 +117,31 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
   for (const SequenceRows& rows : pass.sequences) {
     if (rows.cache != nullptr) rows.cache->advance(rows.count);
   }
-  norm_rows(c, impl_->final_norm, x, x, ctx);
+  if (impl_->final_norm) norm_rows(c, *impl_->final_norm, x, x, ctx);
   return stream;
 }
 
 void Model::logits(Matrix<const float> hidden, Matrix<float> out, const Context& ctx) const {
-  impl_->head_matrix().apply(hidden, out, ctx);
+  const ModelConfig& c = config();
+  if (impl_->project_out != nullptr) {
+    const int64_t width = impl_->project_out->rows();
+    AlignedBuffer<float> memory(static_cast<size_t>(hidden.rows * width));
+    const Matrix<float> narrow(memory.data(), hidden.rows, width);
+    impl_->project_out->apply(hidden, narrow, ctx);
+    impl_->head_matrix().apply(narrow, out, ctx);
+  } else {
+    impl_->head_matrix().apply(hidden, out, ctx);
+  }
+  const Ops& op = ops(ctx.isa);
+  for (int64_t r = 0; r < out.rows; ++r) {
+    float* row = out.row(r).data();
+    const float scale = static_cast<float>(c.logit_scale);
+    if (c.logit_softcap > 0) {
+      op.soft_cap(scale, static_cast<float>(c.logit_softcap), row, out.cols);
+    } else if (c.logit_scale != 1) {
+      op.scale(scale, row, out.cols);
+    }
+  }
 }
 
 }  // namespace twofold

@@ -44,31 +44,25 @@ class StoredRows final : public RowSource {
   std::optional<DenseView> dense_;
 };
 
-class RopePermutedRows final : public RowSource {
+/// Rows in another order than stored.
+class MappedRows final : public RowSource {
  public:
-  RopePermutedRows(StoredTensor tensor, int64_t row_begin, int64_t row_count, int64_t heads)
-      : tensor_(std::move(tensor)),
-        row_begin_(row_begin),
-        row_count_(row_count),
-        head_dim_(row_count / heads) {}
+  MappedRows(StoredTensor tensor, const WeightView& view, int64_t row_count)
+      : tensor_(std::move(tensor)), view_(view), row_count_(row_count) {}
 
   int64_t rows() const override { return row_count_; }
   int64_t cols() const override { return tensor_.shape[1]; }
 
   void decode_rows(int64_t begin, int64_t count, float* out, int64_t stride) const override {
-    const int64_t half = head_dim_ / 2;
     for (int64_t r = begin; r < begin + count; ++r, out += stride) {
-      const int64_t in_head = r % head_dim_;
-      const int64_t stored = r - in_head + in_head % half * 2 + in_head / half;
-      tensor_.decode((row_begin_ + stored) * cols(), cols(), out);
+      tensor_.decode(stored_row(view_, row_count_, r) * cols(), cols(), out);
     }
   }
 
  private:
   StoredTensor tensor_;
-  int64_t row_begin_;
+  WeightView view_;
   int64_t row_count_;
-  int64_t head_dim_;
 };
 
 /// Rows of the matrix are columns of the tensor, stored [cols(), all rows].
@@ -119,7 +113,40 @@ class StoredColumns final : public RowSource {
 
 }  // namespace
 
+int64_t stored_row(const WeightView& view, int64_t rows, int64_t r) {
+  if (view.rope_permuted_heads > 0) {
+    const int64_t head = rows / view.rope_permuted_heads, in_head = r % head;
+    return view.row_begin + r - in_head + in_head % (head / 2) * 2 + in_head / (head / 2);
+  }
+  if (view.row_block > 0) {
+    return view.row_begin + r / view.row_block * view.row_stride + r % view.row_block;
+  }
+  return view.row_begin + r;
+}
+
+namespace {
+
+/// One matrix of a tensor [experts, out, in].
+StoredTensor expert_of(const StoredTensor& tensor, int64_t expert) {
+  if (tensor.shape.size() != 3 || expert >= tensor.shape[0]) {
+    fail(ErrorCode::kCorruptFile, tensor.where(), "expected a matrix for expert {}, found shape {}",
+         expert, shape_text(tensor.shape));
+  }
+  StoredTensor matrix = tensor;
+  const size_t bytes = tensor.bytes.size() / static_cast<size_t>(tensor.shape[0]);
+  matrix.shape = {tensor.shape[1], tensor.shape[2]};
+  matrix.bytes = tensor.bytes.subspan(bytes * static_cast<size_t>(expert), bytes);
+  return matrix;
+}
+
+}  // namespace
+
 std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const WeightView& view) {
+  if (view.expert >= 0) {
+    WeightView in_matrix = view;
+    in_matrix.expert = -1;
+    return make_row_source(expert_of(tensor, view.expert), in_matrix);
+  }
   tensor.require_decodable();
   if (tensor.shape.size() != 2) {
     fail(ErrorCode::kCorruptFile, tensor.where(), "expected a matrix, found shape {}",
@@ -127,7 +154,10 @@ std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const Wei
   }
   const int64_t stored_rows = tensor.shape[view.transposed ? 1 : 0];
   const int64_t row_count = view.row_count < 0 ? stored_rows - view.row_begin : view.row_count;
-  if (view.row_begin < 0 || row_count < 0 || view.row_begin > stored_rows - row_count) {
+  const bool runs_fit = view.row_block == 0 || row_count <= 0 ||
+                        stored_row(view, row_count, row_count - 1) < stored_rows;
+  if (view.row_begin < 0 || row_count < 0 || view.row_begin > stored_rows - row_count ||
+      !runs_fit) {
     fail(ErrorCode::kCorruptFile, tensor.where(),
          "expected a matrix with {} outputs from number {} on, found shape {}", row_count,
          view.row_begin, shape_text(tensor.shape));
@@ -142,9 +172,9 @@ std::unique_ptr<RowSource> make_row_source(const StoredTensor& tensor, const Wei
            "expected {} heads of an even number of rows, found {} rows", view.rope_permuted_heads,
            row_count);
     }
-    return std::make_unique<RopePermutedRows>(tensor, view.row_begin, row_count,
-                                              view.rope_permuted_heads);
+    return std::make_unique<MappedRows>(tensor, view, row_count);
   }
+  if (view.row_block > 0) return std::make_unique<MappedRows>(tensor, view, row_count);
   return std::make_unique<StoredRows>(tensor, view.row_begin, row_count);
 }
 

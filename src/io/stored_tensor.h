@@ -55,8 +55,8 @@ struct StoredTensor {
 /// rows are not whole blocks or the size overflows.
 int64_t stored_bytes(const StoredType& type, const Shape& shape, std::string_view where);
 
-/// How a weight matrix [out, in] is cut out of a stored tensor. Row r of the matrix is stored row
-/// row_begin + r, or stored column row_begin + r if `transposed`.
+/// How a weight matrix [out, in], or a vector [out], is cut out of a stored tensor. Row r of the
+/// matrix is stored row row_begin + r, or stored column row_begin + r if `transposed`.
 struct WeightView {
   bool transposed = false;  // stored [in, out] (GPT-2's Conv1D)
   int64_t row_begin = 0;    // first output row of a fused tensor
@@ -66,7 +66,15 @@ struct WeightView {
   /// heads, row h head_dim + p head_dim / 2 + i (p = 0, 1) is stored row h head_dim + 2 i + p. Not
   /// together with `transposed`.
   int64_t rope_permuted_heads = 0;
+  /// > 0: runs of row_block rows of the matrix lie row_stride apart: row r is stored row row_begin
+  /// + r / row_block * row_stride + r % row_block. Not together with the two above.
+  int64_t row_block = 0, row_stride = 0;
+  /// One of the matrices of a tensor [experts, out, in].
+  int64_t expert = -1;
 };
+
+/// The stored row of row `r` of a matrix of `rows` rows, whatever `transposed`.
+int64_t stored_row(const WeightView& view, int64_t rows, int64_t r);
 
 /// A two-dimensional stored tensor as a RowSource (holds the mapping alive).
 /// @throws Error(kCorruptFile) if it is not two-dimensional or the view exceeds it;

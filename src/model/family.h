@@ -3,13 +3,16 @@
 // reads. One file of data per family, one line in the registry.
 #pragma once
 
+#include <array>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "io/gguf.h"
+#include "io/stored_tensor.h"
 #include "model/config.h"
 
 namespace twofold {
@@ -21,6 +24,8 @@ enum class Role {
   kHead,         // output head
   kNorm,         // norm weight or bias
   kBias,         // bias of a linear
+  kProjection,   // between the width of the token table and the hidden size
+  kRouter,       // chooses experts
   kAttentionIn,  // q, k, v or a fused form: reads attn.in
   kAttentionOut,
   kMlpIn,  // gate, up, fc: reads mlp.in
@@ -32,15 +37,56 @@ std::span<const Role> all_roles();
 bool is_block_linear(Role role);
 
 /// Symbolic sides of tensors, resolved by `side_length`.
-enum class Side { kNone, kVocab, kHidden, kContext, kQ, kKv, kQkv, kIntermediate };
+enum class Side {
+  kNone,
+  kVocab,
+  kHidden,
+  kTable,     // width of the token table
+  kPosition,  // rows of the position table
+  kQ,
+  kKv,
+  kQkv,
+  kHead,  // one head
+  kIntermediate,
+  kExperts,
+  kExpertIntermediate,
+};
 int64_t side_length(Side side, const ModelConfig& config);
 
 /// When a tensor exists.
-enum class When { kAlways, kUntied, kAttentionBias, kAttentionOutBias, kMlpBias, kNormBias };
-bool applies(When when, const ModelConfig& config);
+enum class When {
+  kAlways,
+  kUntied,
+  kAttentionBias,
+  kAttentionOutBias,
+  kMlpBias,
+  kNormWeight,
+  kNormBias,
+  kFinalNormWeight,
+  kFinalNormBias,
+  kProjection,  // the token table is not as wide as the hidden size
+  kDenseMlp,    // the layer's MLP is no mixture of experts
+  kExperts,     // it is one
+};
+/// @param layer block number; any outside of blocks.
+bool applies(When when, const ModelConfig& config, int64_t layer);
+
+/// The rows of one matrix (or vector) inside a fused tensor of a Hugging Face folder. GGUF files
+/// hold the parts of fused tensors one after the other.
+struct FusedPart {
+  std::string_view name;      // "q"
+  std::array<Side, 3> sides;  // of all parts, kNone at the end
+  size_t index;               // of this one
+  bool by_head = false;       // for each key-value head its rows of every part, part by part
+};
+/// Rows that the fused tensor has, and where the part lies in it, one part after the other or by
+/// head.
+int64_t fused_rows(const FusedPart& part, const ModelConfig& config);
+WeightView fused_view(const FusedPart& part, bool by_head, const ModelConfig& config);
 
 struct TensorRule {
-  std::string_view slot;    // "layers.{i}.attn.q"; {i} = block number, absent outside blocks
+  /// "layers.{i}.attn.q"; {i} = block number, absent outside blocks; {e} = expert.
+  std::string_view slot;
   std::string_view source;  // "model.layers.{i}.self_attn.q_proj.weight"
   std::string_view gguf;    // "blk.{i}.attn_q.weight"
   Role role;
@@ -49,7 +95,17 @@ struct TensorRule {
   When when = When::kAlways;
   bool linear = false;     // stored transposed if the configuration says so
   bool rope_rows = false;  // rows are heads x rope pairs (q and k): GGUF permutes them
+  std::optional<FusedPart> part = std::nullopt;  // of the tensor `source`; nothing: all of it
+  /// Hugging Face folders store the numbers less this (Gemma's norms: 1); GGUF files do not.
+  float stored_less = 0;
 };
+
+/// `pattern` with "{i}" as the number of the layer and "{e}" as that of the expert.
+std::string numbered(std::string_view pattern, int64_t layer, int64_t expert = -1);
+/// Hugging Face's name of the tensor; of a part of a fused one "<fused>.<part>".
+std::string tensor_name(const TensorRule& rule, int64_t layer, int64_t expert = -1);
+/// How often the rule's tensor exists in a layer (outside of blocks: layer -1).
+int64_t tensor_count(const TensorRule& rule, const ModelConfig& config, int64_t layer);
 
 struct Family {
   std::string_view name;                        // "llama"

@@ -13,7 +13,7 @@ constexpr std::array kRules = {
     TensorRule{"embed", "transformer.wte.weight", "token_embd.weight", Role::kEmbedding,
                Side::kVocab, Side::kHidden, ""},
     TensorRule{"position", "transformer.wpe.weight", "position_embd.weight", Role::kPosition,
-               Side::kContext, Side::kHidden, ""},
+               Side::kPosition, Side::kHidden, ""},
     TensorRule{"layers.{i}.attn_norm", "transformer.h.{i}.ln_1.weight", "blk.{i}.attn_norm.weight",
                Role::kNorm, Side::kHidden, Side::kNone, ""},
     TensorRule{"layers.{i}.attn_norm.bias", "transformer.h.{i}.ln_1.bias", "blk.{i}.attn_norm.bias",

@@ -1,91 +1,19 @@
 // Llama, and the many models with its configuration (SmolLM2, TinyLlama, llama2.c's stories).
-#include <array>
 #include <cmath>
 #include <numbers>
 
 #include "model/families.h"
 #include "model/json_fields.h"
 #include "model/rope_factors.h"
+#include "model/rule_sets.h"
 
 namespace twofold {
 namespace {
 
-constexpr std::array kRules = {
-    TensorRule{"embed", "model.embed_tokens.weight", "token_embd.weight", Role::kEmbedding,
-               Side::kVocab, Side::kHidden, ""},
-    TensorRule{"layers.{i}.attn_norm", "model.layers.{i}.input_layernorm.weight",
-               "blk.{i}.attn_norm.weight", Role::kNorm, Side::kHidden, Side::kNone, ""},
-    TensorRule{"layers.{i}.attn.q", "model.layers.{i}.self_attn.q_proj.weight",
-               "blk.{i}.attn_q.weight", Role::kAttentionIn, Side::kQ, Side::kHidden,
-               "layers.{i}.attn.in", When::kAlways, true, true},
-    TensorRule{"layers.{i}.attn.k", "model.layers.{i}.self_attn.k_proj.weight",
-               "blk.{i}.attn_k.weight", Role::kAttentionIn, Side::kKv, Side::kHidden,
-               "layers.{i}.attn.in", When::kAlways, true, true},
-    TensorRule{"layers.{i}.attn.v", "model.layers.{i}.self_attn.v_proj.weight",
-               "blk.{i}.attn_v.weight", Role::kAttentionIn, Side::kKv, Side::kHidden,
-               "layers.{i}.attn.in", When::kAlways, true},
-    TensorRule{"layers.{i}.attn.q.bias", "model.layers.{i}.self_attn.q_proj.bias",
-               "blk.{i}.attn_q.bias", Role::kBias, Side::kQ, Side::kNone, "", When::kAttentionBias,
-               false, true},
-    TensorRule{"layers.{i}.attn.k.bias", "model.layers.{i}.self_attn.k_proj.bias",
-               "blk.{i}.attn_k.bias", Role::kBias, Side::kKv, Side::kNone, "", When::kAttentionBias,
-               false, true},
-    TensorRule{"layers.{i}.attn.v.bias", "model.layers.{i}.self_attn.v_proj.bias",
-               "blk.{i}.attn_v.bias", Role::kBias, Side::kKv, Side::kNone, "",
-               When::kAttentionBias},
-    TensorRule{"layers.{i}.attn.out", "model.layers.{i}.self_attn.o_proj.weight",
-               "blk.{i}.attn_output.weight", Role::kAttentionOut, Side::kHidden, Side::kQ,
-               "layers.{i}.attn.out", When::kAlways, true},
-    TensorRule{"layers.{i}.attn.out.bias", "model.layers.{i}.self_attn.o_proj.bias",
-               "blk.{i}.attn_output.bias", Role::kBias, Side::kHidden, Side::kNone, "",
-               When::kAttentionOutBias},
-    TensorRule{"layers.{i}.mlp_norm", "model.layers.{i}.post_attention_layernorm.weight",
-               "blk.{i}.ffn_norm.weight", Role::kNorm, Side::kHidden, Side::kNone, ""},
-    TensorRule{"layers.{i}.mlp.gate", "model.layers.{i}.mlp.gate_proj.weight",
-               "blk.{i}.ffn_gate.weight", Role::kMlpIn, Side::kIntermediate, Side::kHidden,
-               "layers.{i}.mlp.in", When::kAlways, true},
-    TensorRule{"layers.{i}.mlp.up", "model.layers.{i}.mlp.up_proj.weight", "blk.{i}.ffn_up.weight",
-               Role::kMlpIn, Side::kIntermediate, Side::kHidden, "layers.{i}.mlp.in", When::kAlways,
-               true},
-    TensorRule{"layers.{i}.mlp.gate.bias", "model.layers.{i}.mlp.gate_proj.bias",
-               "blk.{i}.ffn_gate.bias", Role::kBias, Side::kIntermediate, Side::kNone, "",
-               When::kMlpBias},
-    TensorRule{"layers.{i}.mlp.up.bias", "model.layers.{i}.mlp.up_proj.bias", "blk.{i}.ffn_up.bias",
-               Role::kBias, Side::kIntermediate, Side::kNone, "", When::kMlpBias},
-    TensorRule{"layers.{i}.mlp.down", "model.layers.{i}.mlp.down_proj.weight",
-               "blk.{i}.ffn_down.weight", Role::kMlpOut, Side::kHidden, Side::kIntermediate,
-               "layers.{i}.mlp.mid", When::kAlways, true},
-    TensorRule{"layers.{i}.mlp.down.bias", "model.layers.{i}.mlp.down_proj.bias",
-               "blk.{i}.ffn_down.bias", Role::kBias, Side::kHidden, Side::kNone, "",
-               When::kMlpBias},
-    TensorRule{"final_norm", "model.norm.weight", "output_norm.weight", Role::kNorm, Side::kHidden,
-               Side::kNone, ""},
-    TensorRule{"head", "lm_head.weight", "output.weight", Role::kHead, Side::kVocab, Side::kHidden,
-               "", When::kUntied},
-};
-
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c;
-  c.family = "llama";
-  c.vocab_size = f.get_int("vocab_size");
-  c.hidden = f.get_int("hidden_size");
-  c.layers = f.get_int("num_hidden_layers");
-  c.heads = f.get_int("num_attention_heads");
-  c.kv_heads = f.get_int("num_key_value_heads", c.heads);
-  c.head_dim = f.get_int("head_dim", c.heads > 0 ? c.hidden / c.heads : 0);
-  c.intermediate = f.get_int("intermediate_size");
-  c.context = f.get_int("max_position_embeddings", 2048);
-  c.norm = NormKind::kRmsNorm;
-  c.norm_eps = f.get_float("rms_norm_eps", 1e-6);
-  c.activation = parse_activation(f, "hidden_act", "silu");
-  c.gated_mlp = true;
-  c.position = PositionKind::kRope;
-  c.rope = parse_rope(f, 10000, c.context);
-  const double partial = f.get_float("partial_rotary_factor", 1);
-  c.rope.dims = static_cast<int64_t>(static_cast<double>(c.head_dim) * partial);
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
-  c.tied_head = f.get_bool("tie_word_embeddings", false);
+  ModelConfig c = parse_llama_like(f, "llama");
+  c.rope = parse_rope(f, c.head_dim, c.context);
   c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);
   c.mlp_bias = f.get_bool("mlp_bias", false);
   return c;
@@ -185,7 +113,7 @@ const Family kLlamaFamily = {
     .model_types = {"llama"},
     .gguf_names = {"llama"},
     .optional_prefix = "model.",
-    .rules = kRules,
+    .rules = kLlamaRules,
     .parse_config = parse,
     .config_from_gguf = from_gguf,
     .gguf_permutes_rope = true,

@@ -1,5 +1,6 @@
 #include "model/json_fields.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -109,6 +110,36 @@ std::vector<int32_t> JsonFields::get_ids(std::string_view name) const {
   return ids;
 }
 
+std::vector<double> JsonFields::get_floats(std::string_view name) const {
+  std::vector<double> numbers;
+  const nlohmann::json* value = find(name);
+  if (value == nullptr) return numbers;
+  if (!value->is_array()) mistyped(name, "a list of numbers");
+  for (const nlohmann::json& item : *value) {
+    if (!item.is_number() || !std::isfinite(item.get<double>())) {
+      mistyped(name, "a list of finite numbers");
+    }
+    numbers.push_back(item.get<double>());
+  }
+  return numbers;
+}
+
+std::vector<std::string> JsonFields::get_strings(std::string_view name) const {
+  std::vector<std::string> texts;
+  const nlohmann::json* value = find(name);
+  if (value == nullptr) return texts;
+  if (!value->is_array()) mistyped(name, "a list of strings");
+  for (const nlohmann::json& item : *value) {
+    if (!item.is_string()) mistyped(name, "a list of strings");
+    texts.push_back(item.get<std::string>());
+  }
+  return texts;
+}
+
+void JsonFields::require_bool(std::string_view name, bool only, std::string_view why) const {
+  if (get_bool(name, only) != only) refuse(name, why);
+}
+
 std::optional<JsonFields> JsonFields::get_object(std::string_view name) const {
   const nlohmann::json* value = find(name);
   if (value == nullptr) return std::nullopt;
@@ -133,39 +164,158 @@ Activation parse_activation(const JsonFields& fields, std::string_view name,
   fields.refuse(name, "known: " + known);
 }
 
-RopeConfig parse_rope(const JsonFields& fields, double default_theta, int64_t context) {
-  RopeConfig rope;
-  rope.theta = fields.get_float("rope_theta", default_theta);
-  // transformers 5 writes rope_parameters; earlier versions rope_scaling. The newer one wins there.
-  std::optional<JsonFields> scaling = fields.get_object("rope_parameters");
-  if (!scaling) scaling = fields.get_object("rope_scaling");
-  if (!scaling) return rope;
-  rope.theta = scaling->get_float("rope_theta", rope.theta);
-  const std::string type = scaling->get_string("rope_type", scaling->get_string("type", "default"));
-  if (type == "default") return rope;
-  if (type == "linear") {
-    rope.scaling = RopeScaling::kLinear;
-    rope.factor = scaling->get_float("factor");
-  } else if (type == "llama3") {
-    rope.scaling = RopeScaling::kLlama3;
-    rope.factor = scaling->get_float("factor");
-    rope.low_freq_factor = scaling->get_float("low_freq_factor");
-    rope.high_freq_factor = scaling->get_float("high_freq_factor");
-    rope.original_context = scaling->get_int("original_max_position_embeddings", context);
-    if (rope.original_context <= 0 || rope.low_freq_factor <= 0 ||
-        rope.high_freq_factor <= rope.low_freq_factor) {
-      fail(ErrorCode::kCorruptFile, scaling->where(),
-           "expected 0 < low_freq_factor < high_freq_factor and a positive original context");
+namespace {
+
+/// As in the transformers library (modeling_rope_utils.py); the method is arXiv:2309.00071.
+void parse_yarn(RopeConfig& rope, const JsonFields& scaling) {
+  rope.scaling = RopeScaling::kYarn;
+  const auto or_if_zero = [](double value, double fallback) {
+    return value != 0 ? value : fallback;
+  };
+  rope.beta_fast = or_if_zero(scaling.get_float("beta_fast", 32), 32);
+  rope.beta_slow = or_if_zero(scaling.get_float("beta_slow", 1), 1);
+  rope.truncate = scaling.get_bool("truncate", true);
+  const auto scale = [&](double mscale) {
+    return rope.factor <= 1 ? 1.0 : 0.1 * mscale * std::log(rope.factor) + 1;
+  };
+  const double top = scaling.get_float("mscale", 0), all = scaling.get_float("mscale_all_dim", 0);
+  const double inferred = top != 0 && all != 0 ? scale(top) / scale(all) : scale(1);
+  rope.attention_factor = scaling.get_float("attention_factor", inferred);
+}
+
+void parse_longrope(RopeConfig& rope, const JsonFields& scaling) {
+  rope.scaling = RopeScaling::kLongRope;
+  rope.short_factors = scaling.get_floats("short_factor");
+  rope.long_factors = scaling.get_floats("long_factor");
+  for (const std::vector<double>* factors : {&rope.short_factors, &rope.long_factors}) {
+    if (std::ssize(*factors) != rope.dims / 2 ||
+        !std::ranges::all_of(*factors, [](double x) { return x > 0; })) {
+      fail(ErrorCode::kCorruptFile, scaling.where(),
+           "short_factor and long_factor: expected {} positive numbers each, found {}",
+           rope.dims / 2, factors->size());
     }
+  }
+  const double original = static_cast<double>(rope.original_context);
+  const double inferred =
+      rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
+  rope.attention_factor = scaling.get_float("attention_factor", inferred);
+}
+
+void parse_scaling(RopeConfig& rope, const JsonFields& scaling, const JsonFields& fields,
+                   int64_t context) {
+  const bool new_name = scaling.has("rope_type");
+  std::string type =
+      scaling.get_string("rope_type", scaling.get_string("type", std::string_view("default")));
+  // As published with Phi-3: "su", with the factors of "longrope".
+  if (type == "su" || (type == "yarn" && scaling.has("short_factor"))) type = "longrope";
+  if (type == "default") return;
+  if (type != "linear" && type != "llama3" && type != "yarn" && type != "longrope") {
+    scaling.refuse(new_name ? "rope_type" : "type",
+                   "known: default, linear, llama3, yarn, longrope");
+  }
+  rope.original_context =
+      fields.get_int("original_max_position_embeddings",
+                     scaling.get_int("original_max_position_embeddings", context));
+  if (type != "linear" && rope.original_context <= 0) {
+    fail(ErrorCode::kCorruptFile, scaling.where(), "expected a positive original context, found {}",
+         rope.original_context);
+  }
+  if (type == "linear" || type == "llama3") {
+    rope.factor = scaling.get_float("factor");
   } else {
-    scaling->refuse(scaling->has("rope_type") ? "rope_type" : "type",
-                    "known: default, linear, llama3");
+    rope.factor = scaling.get_float(
+        "factor", static_cast<double>(context) / static_cast<double>(rope.original_context));
   }
   if (!(rope.factor > 0)) {
-    fail(ErrorCode::kCorruptFile, scaling->where(), "factor: expected a positive number, found {}",
+    fail(ErrorCode::kCorruptFile, scaling.where(), "factor: expected a positive number, found {}",
          rope.factor);
   }
+  if (type == "linear") {
+    rope.scaling = RopeScaling::kLinear;
+  } else if (type == "llama3") {
+    rope.scaling = RopeScaling::kLlama3;
+    rope.low_freq_factor = scaling.get_float("low_freq_factor");
+    rope.high_freq_factor = scaling.get_float("high_freq_factor");
+    if (rope.low_freq_factor <= 0 || rope.high_freq_factor <= rope.low_freq_factor) {
+      fail(ErrorCode::kCorruptFile, scaling.where(),
+           "expected 0 < low_freq_factor < high_freq_factor");
+    }
+  } else if (type == "yarn") {
+    parse_yarn(rope, scaling);
+  } else {
+    parse_longrope(rope, scaling);
+  }
+}
+
+}  // namespace
+
+RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonFields>& object,
+                             int64_t head_dim, int64_t context, const RopeDefaults& defaults) {
+  RopeConfig rope;
+  rope.theta = fields.get_float(defaults.theta_name, defaults.theta);
+  double partial = fields.get_float(defaults.partial_name, defaults.partial);
+  if (object) {
+    rope.theta = object->get_float("rope_theta", rope.theta);
+    partial = object->get_float("partial_rotary_factor", partial);
+  }
+  if (!(partial > 0 && partial <= 1)) {
+    fail(ErrorCode::kCorruptFile, fields.where(), "{}: expected 0 to 1, found {}",
+         defaults.partial_name, partial);
+  }
+  rope.dims = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+  if (object) parse_scaling(rope, *object, fields, context);
   return rope;
+}
+
+RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t context,
+                      const RopeDefaults& defaults) {
+  std::optional<JsonFields> object = fields.get_object("rope_scaling");
+  if (!object) object = fields.get_object("rope_parameters");
+  return parse_rope_object(fields, object, head_dim, context, defaults);
+}
+
+ModelConfig parse_llama_like(const JsonFields& f, std::string_view family) {
+  ModelConfig c;
+  c.family = family;
+  c.vocab_size = f.get_int("vocab_size");
+  c.hidden = f.get_int("hidden_size");
+  c.layers = f.get_int("num_hidden_layers");
+  c.heads = f.get_int("num_attention_heads");
+  c.kv_heads = f.get_int("num_key_value_heads", c.heads);
+  c.head_dim = f.get_int("head_dim", c.heads > 0 ? c.hidden / c.heads : 0);
+  c.intermediate = f.get_int("intermediate_size");
+  c.context = f.get_int("max_position_embeddings", 2048);
+  c.norm = NormKind::kRmsNorm;
+  c.norm_eps = f.get_float("rms_norm_eps", 1e-6);
+  c.activation = parse_activation(f, "hidden_act", "silu");
+  c.gated_mlp = true;
+  c.position = PositionKind::kRope;
+  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
+  c.tied_head = f.get_bool("tie_word_embeddings", false);
+  return c;
+}
+
+void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
+                 const std::function<bool(int64_t layer)>& slides) {
+  constexpr std::string_view kSliding = "sliding_attention", kFull = "full_attention";
+  const std::vector<std::string> types = fields.get_strings("layer_types");
+  if (!types.empty() && std::ssize(types) != c.layers) {
+    fields.refuse("layer_types", fmt::format("expected one for each of {} layers", c.layers));
+  }
+  if (c.layers <= 0 || c.layers > 1 << 20) return;  // check_config refuses it
+  c.layer_configs.resize(static_cast<size_t>(c.layers));
+  for (int64_t i = 0; i < c.layers; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    if (!types.empty() && types[at] != kSliding && types[at] != kFull) {
+      fields.refuse("layer_types", fmt::format("known: {}, {}", kSliding, kFull));
+    }
+    const bool sliding = types.empty() ? slides(i) : types[at] == kSliding;
+    if (sliding && window <= 0) {
+      fail(ErrorCode::kCorruptFile, fields.where(),
+           "sliding_window: expected a positive number, found {}", window);
+    }
+    if (sliding) c.layer_configs[at].window = window;
+  }
 }
 
 void check_config(const ModelConfig& c, std::string_view where) {
@@ -186,6 +336,17 @@ void check_config(const ModelConfig& c, std::string_view where) {
   if (c.heads % c.kv_heads != 0) {
     fail(ErrorCode::kCorruptFile, where,
          "{} attention heads cannot share {} key-value heads evenly", c.heads, c.kv_heads);
+  }
+  if (c.table_width() <= 0 || c.table_width() > int64_t{1} << 31) {
+    fail(ErrorCode::kCorruptFile, where, "width of the token table: expected 1 to 2^31, found {}",
+         c.table_width());
+  }
+  if (!(c.attention_scale > 0) || !(c.attention_softcap >= 0) || !(c.logit_softcap >= 0) ||
+      !std::isfinite(c.logit_scale)) {
+    fail(ErrorCode::kCorruptFile, where,
+         "expected a positive attention scale, soft caps of 0 or more and a finite logit scale, "
+         "found {}, {} and {}, {}",
+         c.attention_scale, c.attention_softcap, c.logit_softcap, c.logit_scale);
   }
   if (c.position == PositionKind::kRope) {
     if (c.rope.dims <= 0 || c.rope.dims > c.head_dim || c.rope.dims % 2 != 0) {

@@ -2,6 +2,7 @@
 // and found. A field that is absent or null takes the fallback.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -26,11 +27,16 @@ class JsonFields {
   std::string get_string(std::string_view name, std::string_view fallback) const;
   /// A number or a list of numbers.
   std::vector<int32_t> get_ids(std::string_view name) const;
+  /// A list of numbers; empty if absent.
+  std::vector<double> get_floats(std::string_view name) const;
+  std::vector<std::string> get_strings(std::string_view name) const;
   /// The object of that name, or nothing.
   std::optional<JsonFields> get_object(std::string_view name) const;
 
   /// @throws Error(kUnsupported): "<where>: <name> = <value> is not supported (<why>)".
   [[noreturn]] void refuse(std::string_view name, std::string_view why) const;
+  /// Refuses a field that is there and is not `only`.
+  void require_bool(std::string_view name, bool only, std::string_view why) const;
   const std::string& where() const { return where_; }
 
  private:
@@ -46,8 +52,31 @@ class JsonFields {
 Activation parse_activation(const JsonFields& fields, std::string_view name,
                             std::string_view fallback);
 
-/// rope_theta, rope_scaling and rope_parameters in both spellings; fills everything but `dims`.
-RopeConfig parse_rope(const JsonFields& fields, double default_theta, int64_t context);
+/// What sets one family's rope apart when its fields are read.
+struct RopeDefaults {
+  double theta = 10000;
+  std::string_view theta_name = "rope_theta";               // beside rope_scaling
+  double partial = 1;                                       // share of a head that turns
+  std::string_view partial_name = "partial_rotary_factor";  // likewise
+};
+
+/// rope_scaling, else rope_parameters: as in the transformers library the former wins where both
+/// are given, and a theta or partial factor inside wins over one beside it. Scaling types that
+/// depend on the length seen so far ("dynamic") are refused.
+RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t context,
+                      const RopeDefaults& defaults = {});
+/// The same from one object, e.g. an entry of rope_parameters by kind of layer; nothing in `object`
+/// is looked for beside it.
+RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonFields>& object,
+                             int64_t head_dim, int64_t context, const RopeDefaults& defaults);
+
+/// The shape and the options that Llama's descendants share: sides, context, RMS norm, activation,
+/// gated MLP, tied head. Rope, biases and everything particular are the caller's.
+ModelConfig parse_llama_like(const JsonFields& fields, std::string_view family);
+
+/// Windows of layers: by layer_types if there are any, else as `slides(layer)` says.
+void set_windows(ModelConfig& config, const JsonFields& fields, int64_t window,
+                 const std::function<bool(int64_t layer)>& slides);
 
 /// Checks that sides are positive and fit together (heads x head_dim, groups of heads).
 /// @throws Error(kCorruptFile) naming the fields.

@@ -13,28 +13,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string with_number(std::string_view pattern, int64_t number) {
-  std::string text(pattern);
-  if (const size_t at = text.find("{i}"); at != std::string::npos) {
-    text.replace(at, 3, std::to_string(number));
-  }
-  return text;
-}
-
 /// Binds the rules of a family to the tensors of a checkpoint.
 class Binder {
  public:
   explicit Binder(ModelFiles& files) : files_(files) {}
 
   void bind_all() {
-    for (const TensorRule& rule : files_.family->rules) {
-      if (!exists(rule)) continue;
-      if (rule.slot.find("{i}") == std::string_view::npos) add(rule, -1);
-    }
-    for (int64_t i = 0; i < files_.config.layers; ++i) {
+    for (int64_t layer = -1; layer < files_.config.layers; ++layer) {
       for (const TensorRule& rule : files_.family->rules) {
-        if (!applies(rule.when, files_.config)) continue;
-        if (rule.slot.find("{i}") != std::string_view::npos) add(rule, static_cast<int>(i));
+        const int64_t count = tensor_count(rule, files_.config, layer);
+        if (count == 0 && layer < 0 && has_own_head(rule)) add(rule, layer, -1);
+        const bool experts = rule.slot.find("{e}") != std::string_view::npos;
+        for (int64_t i = 0; i < count; ++i) add(rule, layer, experts ? i : -1);
       }
     }
     // Embeddings, blocks, then what follows them.
@@ -48,50 +38,69 @@ class Binder {
     return slot.role == Role::kEmbedding || slot.role == Role::kPosition ? 0 : 1 << 30;
   }
 
-  bool exists(const TensorRule& rule) const {
-    // A quantized folder may hold a head of its own for a model whose head was tied.
-    if (rule.role == Role::kHead && files_.is_quantized() &&
-        JsonFields(files_.quantization, quantization_where()).get_bool("untied_head", false)) {
-      return true;
-    }
-    return applies(rule.when, files_.config);
+  /// A quantized folder may hold a head of its own for a model whose head was tied.
+  bool has_own_head(const TensorRule& rule) const {
+    return rule.role == Role::kHead && files_.is_quantized() &&
+           JsonFields(files_.quantization, quantization_where()).get_bool("untied_head", false);
   }
 
-  const StoredTensor& find_tensor(const TensorRule& rule, int layer, const std::string& name) {
+  const StoredTensor* find_tensor(const std::string& name) const {
     const Checkpoint& checkpoint = *files_.checkpoint;
-    if (files_.container == Container::kGguf) {
-      return checkpoint.get(with_number(rule.gguf, layer));
-    }
     const std::string_view prefix = files_.family->optional_prefix;
     if (!checkpoint.has(name) && name.starts_with(prefix)) {
       const std::string without = name.substr(prefix.size());
-      if (checkpoint.has(without)) return checkpoint.get(without);
+      if (checkpoint.has(without)) return &checkpoint.get(without);
     }
-    return checkpoint.get(name);
+    return checkpoint.has(name) ? &checkpoint.get(name) : nullptr;
   }
 
-  void add(const TensorRule& rule, int layer) {
+  void add(const TensorRule& rule, int64_t layer, int64_t expert) {
     const ModelConfig& config = files_.config;
     Slot slot;
-    slot.slot = with_number(rule.slot, layer);
-    slot.name = with_number(rule.source, layer);
+    slot.slot = numbered(rule.slot, layer, expert);
+    slot.name = tensor_name(rule, layer, expert);
     slot.role = rule.role;
-    slot.layer = layer;
-    slot.input = with_number(rule.input, layer);
+    slot.layer = static_cast<int>(layer);
+    slot.input = numbered(rule.input, layer, expert);
     slot.shape = {side_length(rule.rows, config)};
     if (rule.cols != Side::kNone) slot.shape.push_back(side_length(rule.cols, config));
-    slot.tensor = &find_tensor(rule, layer, slot.name);
-    slot.hf_transposed = rule.linear && config.transposed_linear;
-    if (files_.is_quantized() && bind_packed(slot)) {
-      files_.slots.push_back(std::move(slot));
-      return;
+    slot.hf_stored_less = rule.stored_less;
+    if (rule.part) {
+      slot.fused = numbered(rule.source, layer, expert);
+      slot.fused_rows = fused_rows(*rule.part, config);
+      slot.hf_view = fused_view(*rule.part, rule.part->by_head, config);
     }
-    slot.view.transposed = slot.hf_transposed && files_.container == Container::kHuggingFace;
+    slot.hf_view.transposed = rule.linear && config.transposed_linear;
+    bind_tensor(rule, slot, expert);
+    files_.slots.push_back(std::move(slot));
+  }
+
+  /// Finds where the numbers of `slot` are stored.
+  void bind_tensor(const TensorRule& rule, Slot& slot, int64_t expert) {
+    const ModelConfig& config = files_.config;
+    if (files_.container == Container::kGguf) {
+      slot.tensor = &files_.checkpoint->get(numbered(rule.gguf, slot.layer));
+      if (rule.part) slot.view = fused_view(*rule.part, false, config);
+      if (expert >= 0) slot.view.expert = expert;
+    } else {
+      slot.tensor = find_tensor(slot.name);
+      if (slot.tensor != nullptr) {  // written by this program, or whole in any folder
+        slot.view.transposed = slot.hf_view.transposed;
+      } else {
+        const std::string& name = slot.fused.empty() ? slot.name : slot.fused;
+        slot.tensor = find_tensor(name);
+        if (slot.tensor == nullptr)
+          slot.tensor = &files_.checkpoint->get(name);  // says what is missing
+        slot.view = slot.hf_view;
+      }
+      slot.stored_less = slot.hf_stored_less;
+    }
+    if (files_.is_quantized() && bind_packed(slot)) return;
+    if (files_.container != Container::kHuggingFace) slot.view.transposed = false;
     if (rule.rope_rows && permuted()) {
       slot.view.rope_permuted_heads = rule.rows == Side::kQ ? config.heads : config.kv_heads;
     }
     check_shape(slot);
-    files_.slots.push_back(std::move(slot));
   }
 
   std::string quantization_where() const {
@@ -160,7 +169,9 @@ class Binder {
 
   void check_shape(const Slot& slot) const {
     Shape expected = slot.shape;
+    if (slot.view.row_count >= 0) expected[0] = slot.fused_rows;
     if (slot.view.transposed) std::swap(expected[0], expected[1]);
+    if (slot.view.expert >= 0) expected.insert(expected.begin(), files_.config.experts);
     const StoredTensor& tensor = *slot.tensor;
     if (tensor.type->decode == nullptr &&
         !(tensor.type->dtype && dtype_info(*tensor.type->dtype).is_float16_or_32)) {
@@ -327,17 +338,14 @@ ModelFiles open_model(const fs::path& path) {
 }
 
 std::vector<float> read_vector(const Slot& slot) {
+  const StoredTensor& tensor = *slot.tensor;
   const int64_t count = slot.shape[0];
-  std::vector<float> stored(static_cast<size_t>(count));
-  slot.tensor->decode(0, count, stored.data());
-  const int64_t heads = slot.view.rope_permuted_heads;
-  if (heads == 0) return stored;
-  const int64_t head = count / heads;
-  std::vector<float> values(stored.size());
+  std::vector<float> stored(static_cast<size_t>(tensor.elements())),
+      values(static_cast<size_t>(count));
+  tensor.decode(0, tensor.elements(), stored.data());
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t in_head = i % head;
-    const int64_t pair = in_head % (head / 2), half = in_head / (head / 2);
-    values[static_cast<size_t>(i)] = stored[static_cast<size_t>(i - in_head + 2 * pair + half)];
+    values[static_cast<size_t>(i)] =
+        stored[static_cast<size_t>(stored_row(slot.view, count, i))] + slot.stored_less;
   }
   return values;
 }

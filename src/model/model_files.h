@@ -19,17 +19,21 @@ namespace twofold {
 
 /// One tensor of the model, bound to where it is stored.
 struct Slot {
-  std::string slot;  // "layers.0.attn.q", "embed", "head", "final_norm.weight"
-  std::string name;  // Hugging Face name of the tensor
+  std::string slot;   // "layers.0.attn.q", "embed", "head", "final_norm"
+  std::string name;   // Hugging Face name of the tensor; of a part of a fused one "<fused>.<part>"
+  std::string fused;  // name of that fused tensor; empty: none
   Role role = Role::kNorm;
   int layer = -1;     // block number; -1 outside blocks
   std::string input;  // name of the layer input a linear reads; empty otherwise
   Shape shape;        // logical: [out, in], or [n] for vectors
   const StoredTensor* tensor = nullptr;
   WeightView view;
-  bool hf_transposed = false;  // a plain Hugging Face folder of this model stores it [in, out]
-  std::string format;          // packed format if twofold wrote it, else empty (view applies)
-  nlohmann::json transform;    // of a packed matrix; null if none
+  WeightView hf_view;        // where a plain Hugging Face folder holds it in `fused` or `name`
+  int64_t fused_rows = 0;    // rows (not columns, if transposed) of `fused`
+  float stored_less = 0;     // added to the stored numbers (of a vector)
+  float hf_stored_less = 0;  // what a plain Hugging Face folder stores less
+  std::string format;        // packed format if twofold wrote it, else empty (view applies)
+  nlohmann::json transform;  // of a packed matrix; null if none
   const StoredTensor* input_scale = nullptr;  // vector of that transform, F16 [in]; null if none
   int64_t activation_block = 0;               // columns per scale of int8 activations; 0: default
 };

@@ -8,8 +8,6 @@
 namespace twofold {
 namespace {
 
-constexpr std::array kFamilies = {&kGpt2Family, &kLlamaFamily};
-
 struct RoleName {
   Role role;
   std::string_view name;
@@ -21,14 +19,18 @@ constexpr std::array kRoleNames = {
     RoleName{Role::kHead, "head", false},
     RoleName{Role::kNorm, "norm", false},
     RoleName{Role::kBias, "bias", false},
+    RoleName{Role::kProjection, "projection", false},
+    RoleName{Role::kRouter, "router", false},
     RoleName{Role::kAttentionIn, "attention-in", true},
     RoleName{Role::kAttentionOut, "attention-out", true},
     RoleName{Role::kMlpIn, "mlp-in", true},
     RoleName{Role::kMlpOut, "mlp-out", true},
 };
-constexpr std::array kRoles = {Role::kEmbedding,    Role::kPosition, Role::kHead,
-                               Role::kNorm,         Role::kBias,     Role::kAttentionIn,
-                               Role::kAttentionOut, Role::kMlpIn,    Role::kMlpOut};
+constexpr auto kRoles = [] {
+  std::array<Role, kRoleNames.size()> roles{};
+  for (size_t i = 0; i < roles.size(); ++i) roles[i] = kRoleNames[i].role;
+  return roles;
+}();
 
 bool contains(const std::vector<std::string_view>& list, std::string_view text) {
   return std::find(list.begin(), list.end(), text) != list.end();
@@ -110,21 +112,50 @@ int64_t side_length(Side side, const ModelConfig& config) {
       return config.vocab_size;
     case Side::kHidden:
       return config.hidden;
-    case Side::kContext:
-      return config.context;
+    case Side::kTable:
+      return config.table_width();
+    case Side::kPosition:
+      return config.context + config.position_offset;
     case Side::kQ:
       return config.q_width();
     case Side::kKv:
       return config.kv_width();
     case Side::kQkv:
       return config.q_width() + 2 * config.kv_width();
+    case Side::kHead:
+      return config.head_dim;
     case Side::kIntermediate:
       return config.intermediate;
+    case Side::kExperts:
+      return config.experts;
+    case Side::kExpertIntermediate:
+      return config.expert_intermediate;
   }
   fail(ErrorCode::kInternal, "side", "not listed");
 }
 
-bool applies(When when, const ModelConfig& config) {
+int64_t fused_rows(const FusedPart& part, const ModelConfig& config) {
+  int64_t rows = 0;
+  for (const Side side : part.sides) rows += side_length(side, config);
+  return rows;
+}
+
+WeightView fused_view(const FusedPart& part, bool by_head, const ModelConfig& config) {
+  const int64_t count = side_length(part.sides[part.index], config);
+  const int64_t runs = by_head ? config.kv_heads : 1;
+  WeightView view;
+  for (size_t i = 0; i < part.index; ++i) view.row_begin += side_length(part.sides[i], config);
+  view.row_begin /= runs;
+  view.row_count = count;
+  if (runs > 1) {
+    view.row_block = count / runs;
+    view.row_stride = fused_rows(part, config) / runs;
+  }
+  return view;
+}
+
+bool applies(When when, const ModelConfig& config, int64_t layer) {
+  const bool experts = layer >= 0 && layer < config.layers && config.layer(layer).experts;
   switch (when) {
     case When::kAlways:
       return true;
@@ -136,10 +167,46 @@ bool applies(When when, const ModelConfig& config) {
       return config.attention_out_bias;
     case When::kMlpBias:
       return config.mlp_bias;
+    case When::kNormWeight:
+      return config.norm_weights;
     case When::kNormBias:
-      return config.norm_bias;
+      return config.norm_weights && config.norm_bias;
+    case When::kFinalNormWeight:
+      return config.norm_weights && config.final_norm;
+    case When::kFinalNormBias:
+      return config.norm_weights && config.norm_bias && config.final_norm;
+    case When::kProjection:
+      return config.table_width() != config.hidden;
+    case When::kDenseMlp:
+      return !experts;
+    case When::kExperts:
+      return experts;
   }
   fail(ErrorCode::kInternal, "when", "not listed");
+}
+
+std::string numbered(std::string_view pattern, int64_t layer, int64_t expert) {
+  std::string text(pattern);
+  const auto put = [&](std::string_view mark, int64_t number) {
+    if (const size_t at = text.find(mark); at != std::string::npos) {
+      text.replace(at, mark.size(), std::to_string(number));
+    }
+  };
+  put("{i}", layer);
+  put("{e}", expert);
+  return text;
+}
+
+std::string tensor_name(const TensorRule& rule, int64_t layer, int64_t expert) {
+  std::string name = numbered(rule.source, layer, expert);
+  if (rule.part) name += fmt::format(".{}", rule.part->name);
+  return name;
+}
+
+int64_t tensor_count(const TensorRule& rule, const ModelConfig& config, int64_t layer) {
+  const bool in_block = rule.slot.find("{i}") != std::string_view::npos;
+  if (in_block != (layer >= 0) || !applies(rule.when, config, layer)) return 0;
+  return rule.slot.find("{e}") != std::string_view::npos ? config.experts : 1;
 }
 
 }  // namespace twofold

@@ -1,5 +1,6 @@
 #include "model/rope_factors.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -16,10 +17,39 @@ double llama3_scaled(double frequency, const RopeConfig& rope) {
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 
+/// Share of pair `i` that is divided by the factor: 0 for pairs that turn more than beta_fast times
+/// within the original context, 1 for those that turn less than beta_slow times.
+class YarnRamp {
+ public:
+  explicit YarnRamp(const RopeConfig& rope) {
+    low_ = pair_that_turns(rope.beta_fast, rope);
+    high_ = pair_that_turns(rope.beta_slow, rope);
+    if (rope.truncate) {
+      low_ = std::floor(low_);
+      high_ = std::ceil(high_);
+    }
+    low_ = std::max(low_, 0.0);
+    high_ = std::min(high_, static_cast<double>(rope.dims - 1));
+    if (low_ == high_) high_ += 0.001;
+  }
+  double at(size_t i) const {
+    return std::clamp((static_cast<double>(i) - low_) / (high_ - low_), 0.0, 1.0);
+  }
+
+ private:
+  static double pair_that_turns(double times, const RopeConfig& rope) {
+    return static_cast<double>(rope.dims) *
+           std::log(static_cast<double>(rope.original_context) / (times * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.theta));
+  }
+  double low_, high_;
+};
+
 }  // namespace
 
-std::vector<float> rope_frequencies(const RopeConfig& rope) {
+std::vector<float> rope_frequencies(const RopeConfig& rope, bool long_sequence) {
   std::vector<float> frequencies(static_cast<size_t>(rope.dims / 2));
+  const YarnRamp ramp(rope);
   for (size_t i = 0; i < frequencies.size(); ++i) {
     double frequency =
         std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(rope.dims));
@@ -31,6 +61,12 @@ std::vector<float> rope_frequencies(const RopeConfig& rope) {
         break;
       case RopeScaling::kLlama3:
         frequency = llama3_scaled(frequency, rope);
+        break;
+      case RopeScaling::kYarn:
+        frequency = frequency * (1 - ramp.at(i)) + frequency / rope.factor * ramp.at(i);
+        break;
+      case RopeScaling::kLongRope:
+        frequency /= long_sequence ? rope.long_factors[i] : rope.short_factors[i];
         break;
     }
     frequencies[i] = static_cast<float>(frequency);

@@ -65,13 +65,24 @@ RowReader read_rows_of(std::shared_ptr<const RowSource> source) {
   };
 }
 
-/// Reads the tensor in the orientation of the output, which `slot.hf_transposed` says.
+/// Rows of the source with what a plain folder stores less taken off.
+RowReader plain_rows(const Slot& slot) {
+  RowReader read = read_rows_of(make_row_source(as_matrix(*slot.tensor), slot.view));
+  const float less = slot.hf_stored_less - slot.stored_less;
+  if (less == 0) return read;
+  const int64_t cols = slot.shape.size() == 2 ? slot.shape[1] : 1;
+  return [=](int64_t begin, int64_t count, float* out) {
+    read(begin, count, out);
+    for (int64_t i = 0; i < count * cols; ++i) out[i] -= less;
+  };
+}
+
+/// Reads the tensor in the orientation of the output, which `slot.hf_view` says.
 RowReader file_rows(const Slot& slot, const Context& ctx) {
-  const StoredTensor tensor = as_matrix(*slot.tensor);
-  if (!slot.hf_transposed) return read_rows_of(make_row_source(tensor, slot.view));
+  if (!slot.hf_view.transposed) return plain_rows(slot);
   const bool stored_so = slot.view.transposed && slot.view.row_begin == 0 &&
                          slot.view.row_count < 0 && slot.view.rope_permuted_heads == 0;
-  if (stored_so) return read_rows_of(make_row_source(tensor));
+  if (stored_so) return read_rows_of(make_row_source(as_matrix(*slot.tensor)));
   // Columns of a row source cannot be read alone: the whole matrix, [out, in], is held.
   const auto matrix = std::make_shared<const AlignedBuffer<float>>(load_matrix(slot, ctx));
   const int64_t outputs = slot.shape[0], inputs = slot.shape[1];
@@ -143,14 +154,15 @@ DType written_dtype(const Slot& slot, std::optional<DType> wanted) {
 
 TensorPlan dense_plan(const Slot& slot, DType dtype) {
   TensorPlan plan{slot.name, dtype, slot.shape};
-  if (slot.hf_transposed) std::swap(plan.shape[0], plan.shape[1]);
+  if (slot.hf_view.transposed) std::swap(plan.shape[0], plan.shape[1]);
   return plan;
 }
 
-void write_dense(const Slot& slot, DType dtype, SafetensorsWriter& out, const Context& ctx) {
-  const Shape shape = dense_plan(slot, dtype).shape;
-  const int64_t rows = shape[0], cols = shape.size() == 2 ? shape[1] : 1;
-  const RowReader read = file_rows(slot, ctx);
+namespace {
+
+/// Writes `rows` rows of `cols` numbers that `read` gives, rounded to `dtype`.
+void write_rows(const Slot& slot, int64_t rows, int64_t cols, const RowReader& read, DType dtype,
+                SafetensorsWriter& out, const Context& ctx) {
   const int64_t element_bytes = static_cast<int64_t>(dtype_info(dtype).bytes);
   const int64_t panel = std::min(rows, rows_for(kPanelElements, cols));
   const int64_t chunk = rows_for(kChunkElements, cols);
@@ -174,6 +186,39 @@ void write_dense(const Slot& slot, DType dtype, SafetensorsWriter& out, const Co
     }
     out.write({bytes.data(), static_cast<size_t>(panel_rows * cols * element_bytes)});
   }
+}
+
+}  // namespace
+
+void write_dense(const Slot& slot, DType dtype, SafetensorsWriter& out, const Context& ctx) {
+  const Shape shape = dense_plan(slot, dtype).shape;
+  write_rows(slot, shape[0], shape.size() == 2 ? shape[1] : 1, file_rows(slot, ctx), dtype, out,
+             ctx);
+}
+
+TensorPlan fused_plan(std::span<const Slot* const> parts, DType dtype) {
+  const Slot& first = *parts.front();
+  TensorPlan plan{first.fused, dtype, first.shape};
+  plan.shape[0] = first.fused_rows;
+  return plan;
+}
+
+void write_fused(std::span<const Slot* const> parts, DType dtype, SafetensorsWriter& out,
+                 const Context& ctx) {
+  const TensorPlan plan = fused_plan(parts, dtype);
+  const int64_t rows = plan.shape[0], cols = plan.shape.size() == 2 ? plan.shape[1] : 1;
+  const auto whole = std::make_shared<AlignedBuffer<float>>(
+      static_cast<size_t>(element_count({rows, cols}, plan.name)));
+  for (const Slot* part : parts) {
+    const RowReader read = plain_rows(*part);
+    for (int64_t r = 0; r < part->shape[0]; ++r) {
+      read(r, 1, whole->data() + stored_row(part->hf_view, part->shape[0], r) * cols);
+    }
+  }
+  const RowReader read = [=](int64_t begin, int64_t count, float* to) {
+    std::copy_n(whole->data() + begin * cols, count * cols, to);
+  };
+  write_rows(*parts.front(), rows, cols, read, dtype, out, ctx);
 }
 
 }  // namespace twofold

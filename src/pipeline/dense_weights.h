@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "base/aligned_buffer.h"
 #include "base/context.h"
@@ -26,5 +27,11 @@ TensorPlan dense_plan(const Slot& slot, DType dtype);
 /// Writes the tensor that `dense_plan` announced. Numbers are rounded to the nearest of `dtype`.
 /// @throws Error(kUnsupported) on a number that is not finite, or too large for `dtype`.
 void write_dense(const Slot& slot, DType dtype, SafetensorsWriter& out, const Context& ctx);
+
+/// The fused tensor of a plain Hugging Face folder that `parts` are cut out of.
+TensorPlan fused_plan(std::span<const Slot* const> parts, DType dtype);
+/// Writes the tensor that `fused_plan` announced; errors as of `write_dense`.
+void write_fused(std::span<const Slot* const> parts, DType dtype, SafetensorsWriter& out,
+                 const Context& ctx);
 
 }  // namespace twofold

@@ -33,13 +33,26 @@ OrderedJson plain_config(const ModelFiles& source, DType dtype) {
   return config;
 }
 
+/// The slots that one tensor of the output holds: one, or the parts of a fused one.
+using Parts = std::vector<const Slot*>;
+
 /// Matrices first, then vectors, so that matrices stay aligned.
-std::vector<const Slot*> writing_order(const ModelFiles& source) {
-  std::vector<const Slot*> slots;
-  for (const Slot& slot : source.slots) slots.push_back(&slot);
-  std::stable_sort(slots.begin(), slots.end(),
-                   [](const Slot* a, const Slot* b) { return a->shape.size() > b->shape.size(); });
-  return slots;
+std::vector<Parts> tensors_to_write(const ModelFiles& source) {
+  std::vector<Parts> tensors;
+  std::map<std::string_view, size_t> fused;
+  for (const Slot& slot : source.slots) {
+    const auto found = fused.find(slot.fused);
+    if (!slot.fused.empty() && found != fused.end()) {
+      tensors[found->second].push_back(&slot);
+      continue;
+    }
+    if (!slot.fused.empty()) fused[slot.fused] = tensors.size();
+    tensors.push_back({&slot});
+  }
+  std::stable_sort(tensors.begin(), tensors.end(), [](const Parts& a, const Parts& b) {
+    return a.front()->shape.size() > b.front()->shape.size();
+  });
+  return tensors;
 }
 
 }  // namespace
@@ -54,18 +67,27 @@ void import_model(const ModelFiles& source, const ImportOptions& options, const 
          dtype_info(*options.dtype).name);
   }
   check_output_place(source, options.output, options.force);
-  const std::vector<const Slot*> slots = writing_order(source);
+  const std::vector<Parts> tensors = tensors_to_write(source);
   std::vector<TensorPlan> plans;
-  for (const Slot* slot : slots)
-    plans.push_back(dense_plan(*slot, written_dtype(*slot, options.dtype)));
+  for (const Parts& parts : tensors) {
+    const Slot& slot = *parts.front();
+    const DType dtype = written_dtype(slot, options.dtype);
+    plans.push_back(slot.fused.empty() ? dense_plan(slot, dtype) : fused_plan(parts, dtype));
+  }
 
   OutputFolder folder(options.output, options.force);
   write_companions(source, folder, ctx);  // first: it may find the source wanting
   SafetensorsWriter weights(folder.partial(), plans, {{"format", "pt"}});
-  const auto total = static_cast<int64_t>(slots.size());
+  const auto total = std::ssize(tensors);
   for (int64_t i = 0; i < total; ++i) {
     ctx.report("import", i, total);
-    write_dense(*slots[static_cast<size_t>(i)], plans[static_cast<size_t>(i)].dtype, weights, ctx);
+    const Parts& parts = tensors[static_cast<size_t>(i)];
+    const DType dtype = plans[static_cast<size_t>(i)].dtype;
+    if (parts.front()->fused.empty()) {
+      write_dense(*parts.front(), dtype, weights, ctx);
+    } else {
+      write_fused(parts, dtype, weights, ctx);
+    }
   }
   weights.finish();
   write_config(plain_config(source, main_dtype(plans)), folder);

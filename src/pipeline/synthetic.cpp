@@ -82,14 +82,6 @@ struct Planned {
   const Format* format;  // null: a vector of ones
 };
 
-std::string with_number(std::string_view pattern, int64_t number) {
-  std::string text(pattern);
-  if (const size_t at = text.find("{i}"); at != std::string::npos) {
-    text.replace(at, 3, std::to_string(number));
-  }
-  return text;
-}
-
 /// The tensors of the family in the order in which they are written: packed, dense, vectors.
 std::vector<Planned> plan_tensors(const OrderedJson& json, const Format& block,
                                   const Format& head) {
@@ -98,13 +90,16 @@ std::vector<Planned> plan_tensors(const OrderedJson& json, const Format& block,
   const ModelConfig config = family.parse_config(config_json, "synthetic");
   std::vector<Planned> plan;
   for (const TensorRule& rule : family.rules) {
-    if (!applies(rule.when, config)) continue;
-    const bool in_block = rule.slot.find("{i}") != std::string_view::npos;
-    for (int64_t layer = 0; layer < (in_block ? config.layers : 1); ++layer) {
+    std::vector<std::string> names;
+    for (int64_t layer = -1; layer < config.layers; ++layer) {
+      const int64_t count = tensor_count(rule, config, layer);
+      for (int64_t i = 0; i < count; ++i) names.push_back(tensor_name(rule, layer, i));
+    }
+    for (const std::string& name : names) {
       Planned& tensor = plan.emplace_back();
       tensor.shape = {side_length(rule.rows, config)};
       tensor.format = nullptr;
-      tensor.stored = {with_number(rule.source, layer), DType::kF16, tensor.shape};
+      tensor.stored = {name, DType::kF16, tensor.shape};
       if (rule.cols == Side::kNone) continue;
       const int64_t cols = side_length(rule.cols, config);
       tensor.shape.push_back(cols);

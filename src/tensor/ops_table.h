@@ -60,6 +60,8 @@ struct Ops {
   /// GELU by the error function, and by tanh (OpenAI's approximation).
   void (*gelu_erf)(const float* x, float* y, int64_t n);
   void (*gelu_tanh)(const float* x, float* y, int64_t n);
+  /// x[i] = cap tanh(factor x[i] / cap), to 1e-6 cap; cap > 0.
+  void (*soft_cap)(float factor, float cap, float* x, int64_t n);
   /// KL(P || Q) = sum of exp(lp[i]) (lp[i] - lq[i]) for log-probabilities lp, lq, summed in double;
   /// entries with exp(lp[i]) = 0 count as 0.
   double (*kl_divergence)(const float* lp, const float* lq, int64_t n);

@@ -13,6 +13,7 @@
 
 #include "base/rng.h"
 #include "engine/kv_cache.h"
+#include "engine/rope_table.h"
 #include "tensor/random_matrix.h"
 
 namespace twofold {
@@ -100,7 +101,7 @@ std::vector<float> over_rows(const Inputs& in, const ModelConfig& c, double scal
   Numbers out(in.q.view.rows, in.q.view.cols, 4);
   const KvRows kv(in.k.view, in.v.view, c.head_dim);
   const AttentionInput input{in.q.view, &kv, out.view};
-  attention({&input, 1}, c, scale, ctx);
+  attention({&input, 1}, c, {.scale = scale}, ctx);
   return out.data;
 }
 
@@ -124,7 +125,7 @@ std::vector<float> over_cache(const Inputs& in, const ModelConfig& c, double sca
   KvCache cache = filled_cache(in, c, format, ctx.isa);
   Numbers out(in.q.view.rows, in.q.view.cols, 4);
   const AttentionInput input{in.q.view, &cache.layer(0), out.view};
-  attention({&input, 1}, c, scale, ctx);
+  attention({&input, 1}, c, {.scale = scale}, ctx);
   return out.data;
 }
 
@@ -335,7 +336,7 @@ TEST(Attention, DoesNotDependOnThreadsOrOnOtherSequences) {
                        &caches[i]->layer(0),
                        Matrix<float>(out[i].data.data(), tokens, c.q_width())});
     }
-    attention(batch, c, 0.25, {.pool = three, .isa = select_isa()});
+    attention(batch, c, {.scale = 0.25}, {.pool = three, .isa = select_isa()});
     for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i].data, alone[i]) << format.name;
   }
 }
@@ -394,9 +395,9 @@ TEST(Attention, NumbersThatAreNotFiniteReachNoEarlierPosition) {
 
 TEST(RopeTable, RotatesEachPairByItsAngle) {
   const std::vector<float> frequencies = {1.0f, 0.1f};
-  RopeTable table(frequencies);
-  table.add(100, 4);
-  EXPECT_EQ(table.add(5, 3), 4);
+  RopeTable table;
+  table.add(100, 4, frequencies);
+  EXPECT_EQ(table.add(5, 3, frequencies), 4);
   Numbers x(3, 12, 1);  // two heads of 6: the last two numbers of each stay
   const std::vector<float> before = x.data;
   table.apply(6, x.view, 4);

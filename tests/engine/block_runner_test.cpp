@@ -78,7 +78,7 @@ TEST(BlockRunner, BlockAfterBlockGivesTheModelsNumbersBitForBit) {
         for (int64_t layer = 0; layer < files.config.layers; ++layer) {
           BlockRunner(files, static_cast<int>(layer)).run(stream.view, ctx, recorder(found));
         }
-        norm_rows(files.config, read_norm(files, "final_norm"), stream.view, stream.view, ctx);
+        norm_rows(files.config, *read_norm(files, "final_norm"), stream.view, stream.view, ctx);
         EXPECT_EQ(found, expected);
         EXPECT_TRUE(std::ranges::equal(stream.numbers, hidden.span()));
       }

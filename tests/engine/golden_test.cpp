@@ -224,7 +224,8 @@ TEST(Forward, SequencesGeneratedTogetherEqualThoseGeneratedAlone) {
                                    .kv_cache = std::string(format.name)},
                                   alone)
                              .ids);
-        const SequenceInput input{prompt, &caches.emplace_back(model->config(), 40, format)};
+        const SequenceInput input{prompt,
+                                  &caches.emplace_back(model->config(), length + 12, format)};
         const AlignedBuffer<float> states = model->forward({&input, 1}, together);
         last.push_back(best_tokens(*model, states, length, together).back());
       }

@@ -294,6 +294,12 @@ void relu(const float* x, float* y, int64_t n) {
 void gelu_erf(const float* x, float* y, int64_t n) { map(x, y, n, gelu_erf_vec); }
 void gelu_tanh(const float* x, float* y, int64_t n) { map(x, y, n, gelu_tanh_vec); }
 
+// tanh u = 1 - 2 / (1 + e^2u).
+void soft_cap(float factor, float cap, float* x, int64_t n) {
+  const Vec twice = set1(2.0f * factor / cap), top = set1(cap), fall = set1(2.0f * cap);
+  map(x, x, n, [&](Vec v) { return sub(top, div(fall, add(set1(1.0f), exp_vec(mul(twice, v))))); });
+}
+
 // 1 in lanes whose number has a 0 at kDistance, -1 in the others.
 template <int kDistance>
 inline Vec butterfly_signs() {
@@ -467,6 +473,7 @@ constexpr Ops kVectorOps = {
     .relu = relu,
     .gelu_erf = gelu_erf,
     .gelu_tanh = gelu_tanh,
+    .soft_cap = soft_cap,
     .kl_divergence = kl_divergence,
     .hadamard = hadamard,
     .f16_to_f32 = f16_to_f32,

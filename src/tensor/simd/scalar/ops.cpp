@@ -132,6 +132,10 @@ void gelu_tanh(const float* x, float* y, int64_t n) {
   }
 }
 
+void soft_cap(float factor, float cap, float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(factor * x[i] / cap);
+}
+
 void hadamard(float* x, int64_t n, int64_t block) {
   for (int64_t half = 1; half < block; half *= 2) {
     for (int64_t i = 0; i < n; i += 2 * half) {
@@ -202,6 +206,7 @@ const Ops kOpsScalar = {
     .relu = relu,
     .gelu_erf = gelu_erf,
     .gelu_tanh = gelu_tanh,
+    .soft_cap = soft_cap,
     .kl_divergence = kl_divergence,
     .hadamard = hadamard,
     .f16_to_f32 = f16_to_f32,

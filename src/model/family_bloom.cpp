@@ -1,0 +1,109 @@
+// BLOOM: positions by ALiBi, a norm of the embeddings, fused q, k and v head by head.
+#include <cmath>
+
+#include "model/families.h"
+#include "model/json_fields.h"
+#include "model/rule_sets.h"
+
+namespace twofold {
+namespace {
+
+constexpr std::array<Side, 3> kQkv = {Side::kQ, Side::kKv, Side::kKv};
+
+constexpr TensorRule qkv(std::string_view slot, FusedPart part) {
+  part.by_head = true;
+  return part_of(linear_rule(slot, "transformer.h.{i}.self_attention.query_key_value.weight",
+                             "blk.{i}.attn_qkv.weight", Role::kAttentionIn, part.sides[part.index],
+                             Side::kHidden, "layers.{i}.attn.in"),
+                 part);
+}
+
+constexpr TensorRule qkv_bias(std::string_view slot, FusedPart part) {
+  part.by_head = true;
+  return part_of(vector_rule(slot, "transformer.h.{i}.self_attention.query_key_value.bias",
+                             "blk.{i}.attn_qkv.bias", Role::kBias, part.sides[part.index]),
+                 part);
+}
+
+constexpr std::array kRules = {
+    TensorRule{"embed", "transformer.word_embeddings.weight", "token_embd.weight", Role::kEmbedding,
+               Side::kVocab, Side::kHidden, ""},
+    norm_rule("embed_norm", "transformer.word_embeddings_layernorm.weight",
+              "token_embd_norm.weight"),
+    norm_rule("embed_norm.bias", "transformer.word_embeddings_layernorm.bias",
+              "token_embd_norm.bias"),
+    norm_rule("layers.{i}.attn_norm", "transformer.h.{i}.input_layernorm.weight",
+              "blk.{i}.attn_norm.weight"),
+    norm_rule("layers.{i}.attn_norm.bias", "transformer.h.{i}.input_layernorm.bias",
+              "blk.{i}.attn_norm.bias"),
+    qkv("layers.{i}.attn.q", {"q", kQkv, 0}),
+    qkv("layers.{i}.attn.k", {"k", kQkv, 1}),
+    qkv("layers.{i}.attn.v", {"v", kQkv, 2}),
+    qkv_bias("layers.{i}.attn.q.bias", {"q", kQkv, 0}),
+    qkv_bias("layers.{i}.attn.k.bias", {"k", kQkv, 1}),
+    qkv_bias("layers.{i}.attn.v.bias", {"v", kQkv, 2}),
+    linear_rule("layers.{i}.attn.out", "transformer.h.{i}.self_attention.dense.weight",
+                "blk.{i}.attn_output.weight", Role::kAttentionOut, Side::kHidden, Side::kQ,
+                "layers.{i}.attn.out"),
+    vector_rule("layers.{i}.attn.out.bias", "transformer.h.{i}.self_attention.dense.bias",
+                "blk.{i}.attn_output.bias", Role::kBias, Side::kHidden),
+    norm_rule("layers.{i}.mlp_norm", "transformer.h.{i}.post_attention_layernorm.weight",
+              "blk.{i}.ffn_norm.weight"),
+    norm_rule("layers.{i}.mlp_norm.bias", "transformer.h.{i}.post_attention_layernorm.bias",
+              "blk.{i}.ffn_norm.bias"),
+    linear_rule("layers.{i}.mlp.up", "transformer.h.{i}.mlp.dense_h_to_4h.weight",
+                "blk.{i}.ffn_up.weight", Role::kMlpIn, Side::kIntermediate, Side::kHidden,
+                "layers.{i}.mlp.in"),
+    vector_rule("layers.{i}.mlp.up.bias", "transformer.h.{i}.mlp.dense_h_to_4h.bias",
+                "blk.{i}.ffn_up.bias", Role::kBias, Side::kIntermediate),
+    linear_rule("layers.{i}.mlp.down", "transformer.h.{i}.mlp.dense_4h_to_h.weight",
+                "blk.{i}.ffn_down.weight", Role::kMlpOut, Side::kHidden, Side::kIntermediate,
+                "layers.{i}.mlp.mid"),
+    vector_rule("layers.{i}.mlp.down.bias", "transformer.h.{i}.mlp.dense_4h_to_h.bias",
+                "blk.{i}.ffn_down.bias", Role::kBias, Side::kHidden),
+    norm_rule("final_norm", "transformer.ln_f.weight", "output_norm.weight"),
+    norm_rule("final_norm.bias", "transformer.ln_f.bias", "output_norm.bias"),
+    TensorRule{"head", "lm_head.weight", "output.weight", Role::kHead, Side::kVocab, Side::kHidden,
+               "", When::kUntied},
+};
+
+ModelConfig parse(const nlohmann::json& json, std::string_view where) {
+  const JsonFields f(json, where);
+  ModelConfig c;
+  c.family = "bloom";
+  c.vocab_size = f.get_int("vocab_size");
+  c.hidden = f.has("n_embed") ? f.get_int("n_embed") : f.get_int("hidden_size");
+  c.layers = f.has("n_layer") ? f.get_int("n_layer") : f.get_int("num_hidden_layers");
+  c.heads = c.kv_heads = f.has("n_head") ? f.get_int("n_head") : f.get_int("num_attention_heads");
+  c.head_dim = c.heads > 0 ? c.hidden / c.heads : 0;
+  c.intermediate = 4 * c.hidden;
+  c.context = f.get_int("seq_length", 2048);  // positions have no bound of their own
+  c.norm = NormKind::kLayerNorm;
+  c.norm_eps = f.get_float("layer_norm_epsilon", 1e-5);
+  c.norm_place = f.get_bool("apply_residual_connection_post_layernorm", false)
+                     ? NormPlace::kNormedStream
+                     : NormPlace::kBranch;
+  c.activation = Activation::kGeluTanh;
+  c.gated_mlp = false;
+  c.position = PositionKind::kAlibi;
+  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
+  c.tied_head = f.get_bool("tie_word_embeddings", true);
+  c.attention_bias = c.attention_out_bias = c.mlp_bias = c.norm_bias = true;
+  return c;
+}
+
+}  // namespace
+
+const Family kBloomFamily = {
+    .name = "bloom",
+    .architectures = {"BloomForCausalLM"},
+    .model_types = {"bloom"},
+    .gguf_names = {},
+    .optional_prefix = "transformer.",
+    .rules = kRules,
+    .parse_config = parse,
+    .config_from_gguf = nullptr,
+    .gguf_permutes_rope = false,
+};
+
+}  // namespace twofold

@@ -1,0 +1,34 @@
+// Mistral: Llama with a window that slides over all layers.
+#include "model/families.h"
+#include "model/json_fields.h"
+#include "model/rule_sets.h"
+
+namespace twofold {
+namespace {
+
+ModelConfig parse(const nlohmann::json& json, std::string_view where) {
+  const JsonFields f(json, where);
+  ModelConfig c = parse_llama_like(f, "mistral");
+  c.kv_heads = f.get_int("num_key_value_heads", 8);
+  c.rope = parse_rope(f, c.head_dim, c.context);
+  // Absent means the default of the transformers library, null means none.
+  const int64_t window = json.contains("sliding_window") ? f.get_int("sliding_window", 0) : 4096;
+  set_windows(c, f, window, [&](int64_t) { return window > 0; });
+  return c;
+}
+
+}  // namespace
+
+const Family kMistralFamily = {
+    .name = "mistral",
+    .architectures = {"MistralForCausalLM"},
+    .model_types = {"mistral"},
+    .gguf_names = {},
+    .optional_prefix = "model.",
+    .rules = kLlamaRules,
+    .parse_config = parse,
+    .config_from_gguf = nullptr,
+    .gguf_permutes_rope = true,
+};
+
+}  // namespace twofold

@@ -1,0 +1,35 @@
+// Qwen2 and Qwen2.5: Llama with biases of q, k and v; later layers may have a window.
+#include "model/families.h"
+#include "model/json_fields.h"
+#include "model/rule_sets.h"
+
+namespace twofold {
+namespace {
+
+ModelConfig parse(const nlohmann::json& json, std::string_view where) {
+  const JsonFields f(json, where);
+  ModelConfig c = parse_llama_like(f, "qwen2");
+  c.rope = parse_rope(f, c.head_dim, c.context);
+  c.attention_bias = true;
+  const int64_t window =
+      f.get_bool("use_sliding_window", false) ? f.get_int("sliding_window", 4096) : 0;
+  const int64_t first = f.get_int("max_window_layers", 28);
+  set_windows(c, f, window, [&](int64_t layer) { return window > 0 && layer >= first; });
+  return c;
+}
+
+}  // namespace
+
+const Family kQwen2Family = {
+    .name = "qwen2",
+    .architectures = {"Qwen2ForCausalLM"},
+    .model_types = {"qwen2"},
+    .gguf_names = {},
+    .optional_prefix = "model.",
+    .rules = kLlamaRules,
+    .parse_config = parse,
+    .config_from_gguf = nullptr,
+    .gguf_permutes_rope = false,
+};
+
+}  // namespace twofold

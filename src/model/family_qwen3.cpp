@@ -1,0 +1,42 @@
+// Qwen3: Llama with norms of the heads of queries and keys.
+#include <cmath>
+
+#include "model/families.h"
+#include "model/json_fields.h"
+#include "model/rule_sets.h"
+
+namespace twofold {
+namespace {
+
+constexpr auto kRules = join_rules(kLlamaTable, kLlamaBlockNorms, kLlamaAttentionIn, kHeadNorms<0>,
+                                   kLlamaAttentionOut, kLlamaMlp, kLlamaHead);
+
+ModelConfig parse(const nlohmann::json& json, std::string_view where) {
+  const JsonFields f(json, where);
+  ModelConfig c = parse_llama_like(f, "qwen3");
+  c.head_dim = f.get_int("head_dim", 128);
+  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
+  c.rope = parse_rope(f, c.head_dim, c.context);
+  c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);
+  const int64_t window =
+      f.get_bool("use_sliding_window", false) ? f.get_int("sliding_window", 4096) : 0;
+  const int64_t first = f.get_int("max_window_layers", 28);
+  set_windows(c, f, window, [&](int64_t layer) { return window > 0 && layer >= first; });
+  return c;
+}
+
+}  // namespace
+
+const Family kQwen3Family = {
+    .name = "qwen3",
+    .architectures = {"Qwen3ForCausalLM"},
+    .model_types = {"qwen3"},
+    .gguf_names = {},
+    .optional_prefix = "model.",
+    .rules = kRules,
+    .parse_config = parse,
+    .config_from_gguf = nullptr,
+    .gguf_permutes_rope = false,
+};
+
+}  // namespace twofold
