@@ -1,7 +1,5 @@
 // Gemma 2: norms before and after each branch, stored less 1; soft caps; every other layer has a
 // window.
-#include <cmath>
-
 #include "model/families.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
@@ -18,14 +16,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.head_dim = f.get_int("head_dim", 256);
   c.kv_heads = f.get_int("num_key_value_heads", 4);
   c.rope = parse_rope(f, c.head_dim, c.context);
-  c.activation = parse_activation(
-      f, f.has("hidden_activation") ? "hidden_activation" : "hidden_act", "gelu_pytorch_tanh");
-  c.tied_head = f.get_bool("tie_word_embeddings", true);
-  c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);
-  c.embedding_scale = std::sqrt(static_cast<double>(c.hidden));
-  const double scalar = f.get_float("query_pre_attn_scalar", 256);
-  c.attention_scale = scalar > 0 ? 1 / std::sqrt(scalar) : 0;
-  f.require_bool("use_bidirectional_attention", false, "this program runs causal models only");
+  parse_gemma(c, f);
   // Absent means the default of the transformers library, null means none.
   const auto softcap = [&](const char* name, double fallback) {
     return json.contains(name) ? f.get_float(name, 0) : fallback;

@@ -295,6 +295,16 @@ ModelConfig parse_llama_like(const JsonFields& f, std::string_view family) {
   return c;
 }
 
+void parse_gemma(ModelConfig& c, const JsonFields& f) {
+  c.activation = parse_activation(f, "hidden_activation", "gelu_pytorch_tanh");
+  c.tied_head = f.get_bool("tie_word_embeddings", true);
+  c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);
+  c.embedding_scale = std::sqrt(static_cast<double>(c.hidden));
+  const double scalar = f.get_float("query_pre_attn_scalar", 256);
+  c.attention_scale = scalar > 0 ? 1 / std::sqrt(scalar) : 0;
+  f.require_bool("use_bidirectional_attention", false, "this program runs causal models only");
+}
+
 void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
                  const std::function<bool(int64_t layer)>& slides) {
   constexpr std::string_view kSliding = "sliding_attention", kFull = "full_attention";

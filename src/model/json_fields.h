@@ -74,6 +74,9 @@ RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonF
 /// gated MLP, tied head. Rope, biases and everything particular are the caller's.
 ModelConfig parse_llama_like(const JsonFields& fields, std::string_view family);
 
+/// What the Gemmas share beyond that: activation, tied head, biases, factors.
+void parse_gemma(ModelConfig& config, const JsonFields& fields);
+
 /// Windows of layers: by layer_types if there are any, else as `slides(layer)` says.
 void set_windows(ModelConfig& config, const JsonFields& fields, int64_t window,
                  const std::function<bool(int64_t layer)>& slides);
