@@ -98,6 +98,7 @@ struct TensorRule {
   std::optional<FusedPart> part = std::nullopt;  // of the tensor `source`; nothing: all of it
   /// Hugging Face folders store the numbers less this (Gemma's norms: 1); GGUF files do not.
   float stored_less = 0;
+  std::string_view alias = "";  // other name of `source`, as some versions of its makers write it
 };
 
 /// `pattern` with "{i}" as the number of the layer and "{e}" as that of the expert.

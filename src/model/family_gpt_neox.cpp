@@ -27,6 +27,16 @@ constexpr TensorRule qkv_bias(std::string_view slot, FusedPart part) {
                  part);
 }
 
+constexpr TensorRule kHead = {.slot = "head",
+                              .source = "embed_out.weight",
+                              .gguf = "output.weight",
+                              .role = Role::kHead,
+                              .rows = Side::kVocab,
+                              .cols = Side::kHidden,
+                              .input = "",
+                              .when = When::kUntied,
+                              .alias = "lm_head.weight"};
+
 constexpr std::array kRules = {
     TensorRule{"embed", "gpt_neox.embed_in.weight", "token_embd.weight", Role::kEmbedding,
                Side::kVocab, Side::kHidden, ""},
@@ -61,8 +71,7 @@ constexpr std::array kRules = {
                 "blk.{i}.ffn_down.bias", Role::kBias, Side::kHidden),
     norm_rule("final_norm", "gpt_neox.final_layer_norm.weight", "output_norm.weight"),
     norm_rule("final_norm.bias", "gpt_neox.final_layer_norm.bias", "output_norm.bias"),
-    TensorRule{"head", "embed_out.weight", "output.weight", Role::kHead, Side::kVocab,
-               Side::kHidden, "", When::kUntied},
+    kHead,
 };
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {

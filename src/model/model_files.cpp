@@ -89,8 +89,11 @@ class Binder {
       } else {
         const std::string& name = slot.fused.empty() ? slot.name : slot.fused;
         slot.tensor = find_tensor(name);
-        if (slot.tensor == nullptr)
-          slot.tensor = &files_.checkpoint->get(name);  // says what is missing
+        if (slot.tensor == nullptr) {
+          slot.tensor = find_tensor(numbered(rule.alias, slot.layer, expert));
+        }
+        // The error says what is missing.
+        if (slot.tensor == nullptr) slot.tensor = &files_.checkpoint->get(name);
         slot.view = slot.hf_view;
       }
       slot.stored_less = slot.hf_stored_less;

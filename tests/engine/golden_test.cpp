@@ -151,7 +151,7 @@ TEST(Forward, TokensThroughTheCacheEqualTheWholeSequence) {
     for (int32_t i = 0; i < 40; ++i) ids.push_back((i * 37 + 5) % static_cast<int32_t>(vocab));
     const SequenceInput whole{ids, nullptr};
     const std::vector<float> expected = logits_of(*model, {&whole, 1}, ctx);
-    KvCache cache(model->config(), 64);
+    KvCache cache(model->config(), std::ssize(ids));
     // Pieces of several lengths: a prompt, single tokens, a longer continuation.
     size_t at = 0;
     for (const size_t count : {17u, 1u, 1u, 9u, 1u, 11u}) {

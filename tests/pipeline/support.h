@@ -89,11 +89,8 @@ inline PackedMatrix packed_of(const Slot& slot) {
 
 /// Numbers of a slot in the orientation of slot.shape: [rows * cols], or [n] of a vector.
 inline std::vector<float> numbers_of(const Slot& slot) {
+  if (slot.shape.size() == 1) return read_vector(slot);
   std::vector<float> numbers(static_cast<size_t>(element_count(slot.shape, slot.name)));
-  if (slot.shape.size() == 1) {
-    slot.tensor->decode(0, slot.shape[0], numbers.data());
-    return numbers;
-  }
   const auto rows = slot.format.empty() ? make_row_source(*slot.tensor, slot.view)
                                         : make_row_source(packed_of(slot));
   rows->decode_rows(0, slot.shape[0], numbers.data(), slot.shape[1]);
