@@ -9,6 +9,7 @@ namespace twofold {
 
 extern const Family kBloomFamily;
 extern const Family kGemma2Family;
+extern const Family kGemma3Family;
 extern const Family kGpt2Family;
 extern const Family kGptNeoxFamily;
 extern const Family kGraniteFamily;
@@ -24,6 +25,7 @@ extern const Family kSmolLm3Family;
 inline constexpr std::array kFamilies = {
     &kBloomFamily,    //
     &kGemma2Family,   //
+    &kGemma3Family,   //
     &kGpt2Family,     //
     &kGptNeoxFamily,  //
     &kGraniteFamily,  //
