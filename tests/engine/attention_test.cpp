@@ -36,7 +36,7 @@ struct Exact {
 
 /// Attention by its definition, in float64.
 std::vector<double> slow(Matrix<const float> q, const Exact& kv, const ModelConfig& c,
-                         double scale) {
+                         const AttentionRules& rules) {
   std::vector<double> out(static_cast<size_t>(q.rows * q.cols), 0.0);
   const int64_t width = c.kv_width(), positions = std::ssize(kv.keys) / width, d = c.head_dim;
   const int64_t past = positions - q.rows;
@@ -45,18 +45,25 @@ std::vector<double> slow(Matrix<const float> q, const Exact& kv, const ModelConf
       const int64_t first = h / (c.heads / c.kv_heads) * d;
       std::vector<double> p;
       double sum = 0;
-      for (int64_t j = 0; j <= past + t; ++j) {
+      const int64_t own = past + t;
+      const int64_t begin = rules.window > 0 ? std::max<int64_t>(own + 1 - rules.window, 0) : 0;
+      for (int64_t j = begin; j <= own; ++j) {
         const double* key = kv.keys.data() + j * width + first;
         double s = 0;
         for (int64_t i = 0; i < d; ++i) s += double{q.at(t, h * d + i)} * key[i];
-        p.push_back(std::exp(s * scale));
+        s *= rules.scale;
+        if (rules.softcap > 0) s = rules.softcap * std::tanh(s / rules.softcap);
+        if (!rules.slopes.empty()) {
+          s += double{rules.slopes[static_cast<size_t>(h)]} * static_cast<double>(j - own);
+        }
+        p.push_back(std::exp(s));
         sum += p.back();
       }
-      for (int64_t j = 0; j <= past + t; ++j) {
+      for (int64_t j = begin; j <= own; ++j) {
         const double* value = kv.values.data() + j * width + first;
         for (int64_t i = 0; i < d; ++i) {
           out[static_cast<size_t>(t * q.cols + h * d + i)] +=
-              p[static_cast<size_t>(j)] / sum * value[i];
+              p[static_cast<size_t>(j - begin)] / sum * value[i];
         }
       }
     }
@@ -96,12 +103,12 @@ struct Inputs {
 };
 
 /// Attention over the rows as they are.
-std::vector<float> over_rows(const Inputs& in, const ModelConfig& c, double scale,
+std::vector<float> over_rows(const Inputs& in, const ModelConfig& c, const AttentionRules& rules,
                              const Context& ctx) {
   Numbers out(in.q.view.rows, in.q.view.cols, 4);
   const KvRows kv(in.k.view, in.v.view, c.head_dim);
   const AttentionInput input{in.q.view, &kv, out.view};
-  attention({&input, 1}, c, {.scale = scale}, ctx);
+  attention({&input, 1}, c, rules, ctx);
   return out.data;
 }
 
@@ -120,12 +127,12 @@ KvCache filled_cache(const Inputs& in, const ModelConfig& c, const KvFormat& for
   return cache;
 }
 
-std::vector<float> over_cache(const Inputs& in, const ModelConfig& c, double scale,
+std::vector<float> over_cache(const Inputs& in, const ModelConfig& c, const AttentionRules& rules,
                               const KvFormat& format, const Context& ctx) {
   KvCache cache = filled_cache(in, c, format, ctx.isa);
   Numbers out(in.q.view.rows, in.q.view.cols, 4);
   const AttentionInput input{in.q.view, &cache.layer(0), out.view};
-  attention({&input, 1}, c, {.scale = scale}, ctx);
+  attention({&input, 1}, c, rules, ctx);
   return out.data;
 }
 
@@ -211,19 +218,19 @@ TEST(Attention, EqualsItsDefinitionAtEveryInstructionSetAndFormOfCache) {
     const double scale = 0.5 / std::sqrt(static_cast<double>(shape.head_dim));
     const Inputs in(shape);
     const Exact exact = in.exact();
-    const std::vector<double> expected = slow(in.q.view, exact, c, scale);
+    const std::vector<double> expected = slow(in.q.view, exact, c, {.scale = scale});
     for (const KvFormat& format : kv_formats()) {
       KvCache cache = filled_cache(in, c, format, select_isa());
       const Exact stored = read_back(cache.layer(0), c);
-      const std::vector<double> of_stored = slow(in.q.view, stored, c, scale);
+      const std::vector<double> of_stored = slow(in.q.view, stored, c, {.scale = scale});
       for (const Isa isa : usable_isas()) {
         const Context ctx{.pool = pool, .isa = isa};
         const std::string what =
             fmt::format("{} {} {} heads of {}, {} tokens after {}", format.name, isa_name(isa),
                         shape.heads, shape.head_dim, shape.tokens, shape.past);
-        expect_near(over_rows(in, c, scale, ctx), expected, rounding_bound(in, exact, c, scale),
-                    what);
-        expect_near(over_cache(in, c, scale, format, ctx), of_stored,
+        expect_near(over_rows(in, c, {.scale = scale}, ctx), expected,
+                    rounding_bound(in, exact, c, scale), what);
+        expect_near(over_cache(in, c, {.scale = scale}, format, ctx), of_stored,
                     rounding_bound(in, stored, c, scale), what);
       }
     }
@@ -291,7 +298,8 @@ TEST(Attention, ACacheOfFloatsGivesTheSameBitsAsRows) {
     const Inputs in(shape);
     for (const Isa isa : usable_isas()) {
       const Context ctx{.pool = pool, .isa = isa};
-      EXPECT_EQ(over_rows(in, c, 0.1, ctx), over_cache(in, c, 0.1, kv_formats().front(), ctx));
+      EXPECT_EQ(over_rows(in, c, {.scale = 0.1}, ctx),
+                over_cache(in, c, {.scale = 0.1}, kv_formats().front(), ctx));
     }
   }
 }
@@ -307,8 +315,9 @@ TEST(Attention, PartsOfItsOwnOrInARowGiveTheSameBits) {
   last.k.data = in.k.data;
   last.v.data = in.v.data;
   std::copy(in.q.data.begin() + c.q_width(), in.q.data.end(), last.q.data.begin());
-  const std::vector<float> all = over_rows(in, c, 0.1, ctx);
-  EXPECT_EQ(over_rows(last, c, 0.1, ctx), std::vector<float>(all.begin() + c.q_width(), all.end()));
+  const std::vector<float> all = over_rows(in, c, {.scale = 0.1}, ctx);
+  EXPECT_EQ(over_rows(last, c, {.scale = 0.1}, ctx),
+            std::vector<float>(all.begin() + c.q_width(), all.end()));
 }
 
 TEST(Attention, DoesNotDependOnThreadsOrOnOtherSequences) {
@@ -321,7 +330,8 @@ TEST(Attention, DoesNotDependOnThreadsOrOnOtherSequences) {
     std::vector<AttentionInput> batch;
     for (const auto& [tokens, past] : {std::pair{90, 0}, {1, 1300}, {1, 3}, {33, 600}, {5, 1020}}) {
       const Inputs in({4, 2, 16, tokens, past});
-      alone.push_back(over_cache(in, c, 0.25, format, {.pool = one, .isa = select_isa()}));
+      alone.push_back(
+          over_cache(in, c, {.scale = 0.25}, format, {.pool = one, .isa = select_isa()}));
       caches.push_back(std::make_unique<KvCache>(c, tokens + past, format));
       caches.back()->reserve(tokens + past);
       KvLayer& layer = caches.back()->layer(0);
@@ -347,8 +357,8 @@ TEST(Attention, NumbersThatAreNotFiniteStayVisible) {
     for (const bool in_keys : {true, false}) {
       Inputs in({2, 1, 24, 1, 700});
       (in_keys ? in.k : in.v).view.at(650, 5) = std::numeric_limits<float>::quiet_NaN();
-      const std::vector<float> out = over_cache(in, config_of({2, 1, 24, 1, 700}), 0.2, format,
-                                                {.pool = pool, .isa = select_isa()});
+      const std::vector<float> out = over_cache(in, config_of({2, 1, 24, 1, 700}), {.scale = 0.2},
+                                                format, {.pool = pool, .isa = select_isa()});
       EXPECT_TRUE(std::any_of(out.begin(), out.end(), [](float x) { return std::isnan(x); }))
           << format.name;
     }
@@ -365,7 +375,7 @@ TEST(Attention, NumbersThatAreNotFiniteReachNoEarlierPosition) {
     for (const KvFormat& format : kv_formats()) {
       for (const Isa isa : usable_isas()) {
         const Context ctx{.pool = pool, .isa = isa};
-        const std::vector<float> expected = over_cache(clean, c, 0.2, format, ctx);
+        const std::vector<float> expected = over_cache(clean, c, {.scale = 0.2}, format, ctx);
         for (const int64_t from_end : {1, 70, 513}) {   // where the first bad position lies
           const int64_t bad = shape.tokens - from_end;  // of the queries
           if (bad < 0) continue;
@@ -378,7 +388,7 @@ TEST(Attention, NumbersThatAreNotFiniteReachNoEarlierPosition) {
             in.v.view.at(position, 1) = value;
             in.v.view.at(position, shape.head_dim - 1) = value;
           }
-          const std::vector<float> out = over_cache(in, c, 0.2, format, ctx);
+          const std::vector<float> out = over_cache(in, c, {.scale = 0.2}, format, ctx);
           const auto end = static_cast<ptrdiff_t>(bad * c.q_width());
           ASSERT_TRUE(std::equal(out.begin(), out.begin() + end, expected.begin()))
               << fmt::format("{} {} {} tokens after {}, bad from {}", format.name, isa_name(isa),
@@ -390,6 +400,76 @@ TEST(Attention, NumbersThatAreNotFiniteReachNoEarlierPosition) {
         }
       }
     }
+  }
+}
+
+TEST(Attention, WindowsCapsAndSlopesEqualTheirDefinitions) {
+  ThreadPool pool(2);
+  for (const Shape& shape : kShapes) {
+    const ModelConfig c = config_of(shape);
+    const Inputs in(shape);
+    const Exact exact = in.exact();
+    const std::vector<float> slopes = alibi_slopes(shape.heads);
+    const double scale = 0.5 / std::sqrt(static_cast<double>(shape.head_dim));
+    for (const AttentionRules& rules : {AttentionRules{.scale = scale, .window = 1},
+                                        {.scale = scale, .window = 7},
+                                        {.scale = scale, .window = 512},
+                                        {.scale = scale, .softcap = 1.5, .window = 600},
+                                        {.scale = scale, .softcap = 0.75},
+                                        {.scale = scale, .slopes = slopes},
+                                        {.scale = scale, .window = 90, .slopes = slopes}}) {
+      const std::vector<double> expected = slow(in.q.view, exact, c, rules);
+      // A cap of 1e-6 of itself, a slope's product of one rounding, both in exponents.
+      const double farthest = static_cast<double>(in.k.view.rows);
+      const double bound =
+          rounding_bound(in, exact, c, scale) +
+          largest_norm(exact.values, c.head_dim) *
+              std::expm1(2 * (2e-6 * rules.softcap + (slopes.front() * farthest + 1) * 2.4e-7));
+      for (const Isa isa : usable_isas()) {
+        const Context ctx{.pool = pool, .isa = isa};
+        const std::string what = fmt::format("{} tokens after {}, window {}, cap {}, {} slopes, {}",
+                                             shape.tokens, shape.past, rules.window, rules.softcap,
+                                             rules.slopes.size(), isa_name(isa));
+        expect_near(over_rows(in, c, rules, ctx), expected, bound, what);
+        expect_near(over_cache(in, c, rules, kv_formats().front(), ctx), expected, bound, what);
+      }
+    }
+  }
+}
+
+TEST(Attention, NumbersThatAreNotFiniteReachNoPositionWhoseWindowIsLater) {
+  ThreadPool pool(2);
+  const Shape shape = {6, 2, 20, 150, 40};
+  const ModelConfig c = config_of(shape);
+  const AttentionRules rules{.scale = 0.2, .window = 30};
+  const Inputs clean(shape);
+  Inputs in(shape);
+  for (const int64_t position : {20, 60, 61}) {
+    in.v.view.at(position, 1) = std::numeric_limits<float>::infinity();
+    in.v.view.at(position, 21) = std::numeric_limits<float>::quiet_NaN();
+  }
+  for (const Isa isa : usable_isas()) {
+    const Context ctx{.pool = pool, .isa = isa};
+    const std::vector<float> expected = over_rows(clean, c, rules, ctx);
+    const std::vector<float> out = over_rows(in, c, rules, ctx);
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      const int64_t own = shape.past + t;
+      const bool sees = (own >= 20 && own < 50) || (own >= 60 && own < 91);
+      for (int64_t i = 0; i < c.q_width(); ++i) {
+        const size_t at = static_cast<size_t>(t * c.q_width() + i);
+        ASSERT_TRUE(sees || out[at] == expected[at]) << isa_name(isa) << " " << t;
+      }
+      EXPECT_EQ(std::isfinite(out[static_cast<size_t>(t * c.q_width() + 1)]), !sees) << t;
+    }
+  }
+}
+
+TEST(Attention, SlopesAreThoseOfThePublishedModels) {
+  EXPECT_EQ(alibi_slopes(8), (std::vector<float>{0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f, 0.015625f,
+                                                 0.0078125f, 0.00390625f}));
+  const std::vector<float> twelve = alibi_slopes(12);  // those of 8, then the odd ones of 16
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_FLOAT_EQ(twelve[8 + i], std::exp2(-0.5f * static_cast<float>(2 * i + 1)));
   }
 }
 

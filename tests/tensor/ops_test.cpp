@@ -77,6 +77,21 @@ TEST_P(OpsTest, ActivationsEqualTheLibraryFunctions) {
   }
 }
 
+TEST_P(OpsTest, SoftCapIsATangentAtZeroAndNeverAboveItsCap) {
+  for (const float cap : {0.5f, 30.0f, 50.0f}) {
+    for (const float factor : {0.0625f, 1.0f, 3.0f}) {
+      std::vector<float> x = ramp(-400, 400);
+      for (const float extreme : {1e-30f, -1e-6f, 1e10f, -1e30f}) x.push_back(extreme);
+      std::vector<float> y = x;
+      ops_.soft_cap(factor, cap, y.data(), static_cast<int64_t>(y.size()));
+      for (size_t i = 0; i < x.size(); ++i) {
+        ASSERT_NEAR(y[i], cap * std::tanh(double{factor} * x[i] / cap), 1e-6 * cap) << x[i];
+        ASSERT_LE(std::abs(y[i]), cap);
+      }
+    }
+  }
+}
+
 void softmax(const Ops& op, float* x, int64_t n) {
   float top, total;
   op.softmax(1.0f, x, n, &top, &total);
