@@ -18,8 +18,8 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.rope = parse_rope(f, c.head_dim, c.context);
   parse_gemma(c, f);
   // Absent means the default of the transformers library, null means none.
-  const auto softcap = [&](const char* name, double fallback) {
-    return json.contains(name) ? f.get_float(name, 0) : fallback;
+  const auto softcap = [&](const char* name, double absent) {
+    return f.get_float(name, f.is_null(name) ? 0 : absent);
   };
   c.attention_softcap = softcap("attn_logit_softcapping", 50);
   c.logit_softcap = softcap("final_logit_softcapping", 30);

@@ -11,9 +11,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   ModelConfig c = parse_llama_like(f, "mistral");
   c.kv_heads = f.get_int("num_key_value_heads", 8);
   c.rope = parse_rope(f, c.head_dim, c.context);
-  // Absent means the default of the transformers library, null means none.
-  const int64_t window = json.contains("sliding_window") ? f.get_int("sliding_window", 0) : 4096;
-  set_windows(c, f, window, [&](int64_t) { return window > 0; });
+  set_window(c, get_window(f, 4096));
   return c;
 }
 

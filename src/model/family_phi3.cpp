@@ -43,8 +43,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.context = f.get_int("max_position_embeddings", 4096);
   c.norm_eps = f.get_float("rms_norm_eps", 1e-5);
   c.rope = parse_rope(f, c.head_dim, c.context);
-  const int64_t window = f.get_int("sliding_window", 0);
-  set_windows(c, f, window, [&](int64_t) { return window > 0; });
+  set_window(c, get_window(f, 0));
   return c;
 }
 

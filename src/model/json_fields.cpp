@@ -52,6 +52,11 @@ void JsonFields::mistyped(std::string_view name, std::string_view expected) cons
 
 bool JsonFields::has(std::string_view name) const { return find(name) != nullptr; }
 
+bool JsonFields::is_null(std::string_view name) const {
+  const auto it = object_->find(name);
+  return it != object_->end() && it->is_null();
+}
+
 int64_t JsonFields::get_int(std::string_view name) const {
   const nlohmann::json* value = find(name);
   if (value == nullptr || !value->is_number_integer()) mistyped(name, "an integer");
@@ -303,6 +308,16 @@ void parse_gemma(ModelConfig& c, const JsonFields& f) {
   const double scalar = f.get_float("query_pre_attn_scalar", 256);
   c.attention_scale = scalar > 0 ? 1 / std::sqrt(scalar) : 0;
   f.require_bool("use_bidirectional_attention", false, "this program runs causal models only");
+}
+
+int64_t get_window(const JsonFields& fields, int64_t absent) {
+  return fields.get_int("sliding_window", fields.is_null("sliding_window") ? 0 : absent);
+}
+
+void set_window(ModelConfig& c, int64_t window) {
+  if (window == 0 || c.layers <= 0 || c.layers > 1 << 20)
+    return;  // check_config refuses the latter
+  c.layer_configs.assign(static_cast<size_t>(c.layers), {.window = window});
 }
 
 void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,

@@ -19,6 +19,7 @@ class JsonFields {
   JsonFields(const nlohmann::json& object, std::string_view where);
 
   bool has(std::string_view name) const;
+  bool is_null(std::string_view name) const;     // there, as null
   int64_t get_int(std::string_view name) const;  // >= 0 and < 2^40, or an error
   int64_t get_int(std::string_view name, int64_t fallback) const;
   double get_float(std::string_view name) const;
@@ -76,6 +77,11 @@ ModelConfig parse_llama_like(const JsonFields& fields, std::string_view family);
 
 /// What the Gemmas share beyond that: activation, tied head, biases, factors.
 void parse_gemma(ModelConfig& config, const JsonFields& fields);
+
+/// sliding_window; 0 if it is null, `absent` if it is not there.
+int64_t get_window(const JsonFields& fields, int64_t absent);
+/// A window for every layer; 0: none.
+void set_window(ModelConfig& config, int64_t window);
 
 /// Windows of layers: by layer_types if there are any, else as `slides(layer)` says.
 void set_windows(ModelConfig& config, const JsonFields& fields, int64_t window,

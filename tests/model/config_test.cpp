@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/json.h"
 #include "model/family.h"
 #include "model/json_fields.h"
+#include "support/paths.h"
 
 namespace twofold {
 namespace {
@@ -99,6 +102,109 @@ TEST(Config, FieldsThatWouldChangeTheResultAreRefusedByName) {
   error_of(with(kLlama, "rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}}),
            ErrorCode::kUnsupported);
   error_of(with(kGpt2, "add_cross_attention", true), ErrorCode::kUnsupported);
+}
+
+/// A configuration of tests/data/tiny-models.
+Json tiny_config(const std::string& name) {
+  return Json::parse(testing::read_file(testing::test_data("tiny-models") / name / "config.json"));
+}
+
+TEST(Config, TiedHeadsDefaultAsInTheTransformersLibrary) {
+  for (const auto& [name, tied] : std::vector<std::pair<std::string, bool>>{{"bloom", true},
+                                                                            {"gemma2", true},
+                                                                            {"gemma3", true},
+                                                                            {"gpt-neox", false},
+                                                                            {"gpt2", true},
+                                                                            {"granite", false},
+                                                                            {"llama-mha", false},
+                                                                            {"mistral", false},
+                                                                            {"olmo2", false},
+                                                                            {"opt", true},
+                                                                            {"phi3", false},
+                                                                            {"qwen2", false},
+                                                                            {"qwen3", false},
+                                                                            {"smollm3", true}}) {
+    Json config = tiny_config(name);
+    config.erase("tie_word_embeddings");
+    EXPECT_EQ(parse(config).tied_head, tied) << name;
+  }
+}
+
+TEST(Config, WindowsAreThoseOfTheTransformersLibrary) {
+  const auto windows = [](const Json& json) {
+    const ModelConfig c = parse(json);
+    std::vector<int64_t> list;
+    for (int64_t i = 0; i < c.layers; ++i) list.push_back(c.layer(i).window);
+    return list;
+  };
+  Json mistral = with(tiny_config("mistral"), "num_hidden_layers", 2);
+  EXPECT_EQ(windows(with(mistral, "sliding_window", nullptr)), (std::vector<int64_t>{0, 0}));
+  mistral.erase("sliding_window");
+  EXPECT_EQ(windows(mistral), (std::vector<int64_t>{4096, 4096}));
+
+  Json qwen = with(tiny_config("qwen2"), "num_hidden_layers", 3);
+  qwen.erase("layer_types");
+  qwen = with(with(qwen, "sliding_window", 5), "max_window_layers", 1);
+  EXPECT_EQ(windows(with(qwen, "use_sliding_window", false)), (std::vector<int64_t>{0, 0, 0}));
+  qwen = with(qwen, "use_sliding_window", true);
+  EXPECT_EQ(windows(qwen), (std::vector<int64_t>{0, 5, 5}));
+  const Json types = {"sliding_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(windows(with(qwen, "layer_types", types)), (std::vector<int64_t>{5, 0, 0}));
+  error_of(with(qwen, "layer_types", {"chunked_attention", "x", "x"}), ErrorCode::kUnsupported);
+  error_of(with(qwen, "layer_types", {"full_attention"}), ErrorCode::kUnsupported);
+  EXPECT_EQ(windows(with(qwen, "sliding_window", nullptr)), (std::vector<int64_t>{0, 0, 0}));
+
+  Json gemma = with(tiny_config("gemma3"), "num_hidden_layers", 4);
+  gemma.erase("layer_types");
+  gemma = with(with(gemma, "sliding_window", 8), "sliding_window_pattern", 2);
+  EXPECT_EQ(windows(gemma), (std::vector<int64_t>{8, 0, 8, 0}));
+}
+
+TEST(Config, LayersWithoutRopeAreListedOrCounted) {
+  Json json = with(tiny_config("smollm3"), "num_hidden_layers", 4);
+  for (const char* name : {"no_rope_layers", "no_rope_layer_interval", "layer_types"}) {
+    json.erase(name);
+  }
+  const auto without = [](const Json& config) {
+    std::string marks;
+    const ModelConfig c = parse(config);
+    for (int64_t i = 0; i < c.layers; ++i) {
+      marks += c.layer(i).rope == LayerRope::kNone ? 'n' : 'r';
+    }
+    return marks;
+  };
+  EXPECT_EQ(without(json), "rrrn");
+  json = with(json, "no_rope_layer_interval", 2);
+  EXPECT_EQ(without(json), "rnrn");
+  EXPECT_EQ(without(with(json, "no_rope_layers", {0, 1, 1, 0})), "nrrn");
+  error_of(with(json, "no_rope_layers", {0, 1}), ErrorCode::kUnsupported);
+  error_of(with(json, "no_rope_layer_interval", 0), ErrorCode::kUnsupported);
+}
+
+TEST(Config, FieldsOfFamiliesThatAreNotSupportedAreNamed) {
+  const auto refused = [](const std::string& model, const char* field, const Json& value) {
+    const std::string message =
+        error_of(with(tiny_config(model), field, value), ErrorCode::kUnsupported);
+    EXPECT_NE(message.find(field), std::string::npos) << message;
+  };
+  refused("gemma2", "use_bidirectional_attention", true);
+  refused("gemma3", "use_bidirectional_attention", true);
+  refused("gemma2", "hidden_activation", "quick_gelu");
+  refused("opt", "activation_function", "swiglu");
+  refused("granite", "logits_scaling", 0);
+  for (const Family* family : all_families()) {
+    if (family->name == "gpt2" || family->name == "opt" || family->name == "bloom") continue;
+    const Json dynamic = {{"rope_type", "dynamic"}, {"factor", 2.0}};
+    for (const auto& entry :
+         std::filesystem::directory_iterator(testing::test_data("tiny-models"))) {
+      if (!std::filesystem::exists(entry.path() / "config.json")) continue;
+      const Json config = tiny_config(entry.path().filename().string());
+      if (&find_family(config, "test") != family) continue;
+      const std::string message =
+          error_of(with(config, "rope_scaling", dynamic), ErrorCode::kUnsupported);
+      EXPECT_NE(message.find("rope_type = \"dynamic\""), std::string::npos) << message;
+    }
+  }
 }
 
 TEST(Config, BadValuesAreNamed) {
