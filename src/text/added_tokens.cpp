@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "text/unicode.h"
 
@@ -42,6 +43,25 @@ bool word_after(std::string_view text, size_t at) {
   return at < text.size() && is_word_character(code_point(text, at));
 }
 
+struct Match {
+  int32_t token = -1;  // index; -1: none
+  size_t end = 0;
+};
+Match longest_match(const ByteTrie& trie, std::string_view text, size_t at) {
+  Match match;
+  uint32_t node = ByteTrie::kRoot;
+  while (at < text.size()) {
+    node = trie.child(node, text[at]);
+    if (node == ByteTrie::kNowhere) break;
+    ++at;
+    if (trie.value(node) >= 0) match = {trie.value(node), at};
+  }
+  return match;
+}
+
+/// Longer added tokens, which nobody has, would make the time for a text quadratic.
+constexpr size_t kLongestAddedToken = 4096;  // bytes
+
 }  // namespace
 
 AddedToken read_added_token(const JsonNode& node, int32_t id) {
@@ -49,6 +69,10 @@ AddedToken read_added_token(const JsonNode& node, int32_t id) {
   token.id = id;
   token.content = node.get_string("content");
   if (token.content.empty()) node.child("content").corrupt("expected text, found none");
+  if (token.content.size() > kLongestAddedToken) {
+    node.child("content").unsupported(
+        fmt::format("a token of {} bytes, at most {}", token.content.size(), kLongestAddedToken));
+  }
   token.special = node.get_bool("special", false);
   token.normalized = node.get_bool("normalized", !token.special);
   token.lstrip = node.get_bool("lstrip", false);
@@ -59,46 +83,37 @@ AddedToken read_added_token(const JsonNode& node, int32_t id) {
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer* normalizer)
     : tokens_(std::move(tokens)) {
-  for (size_t i = 0; i < tokens_.size(); ++i) {
+  std::vector<std::string> texts;  // as they are looked for
+  texts.reserve(tokens_.size());
+  std::vector<ByteTrie::Key> raw, normalized;
+  // From the last on: the first of tokens with equal texts is found.
+  for (size_t i = tokens_.size(); i-- > 0;) {
     const AddedToken& token = tokens_[i];
-    by_id_.emplace(token.id, i);
-    by_content_.emplace(token.content, i);
-    std::string text = token.content;
-    if (token.normalized && normalizer != nullptr) normalizer->apply(text);
-    if (text.empty()) continue;
-    Matcher& matcher = token.normalized ? normalized_ : raw_;
-    matcher[static_cast<unsigned char>(text[0])].push_back({std::move(text), i});
+    by_id_[token.id] = i;
+    by_content_[token.content] = i;
+    texts.push_back(token.content);
+    if (token.normalized && normalizer != nullptr) normalizer->apply(texts.back());
+    if (texts.back().empty()) continue;
+    (token.normalized ? normalized : raw).push_back({texts.back(), static_cast<int32_t>(i)});
   }
-  for (Matcher* matcher : {&raw_, &normalized_}) {
-    for (std::vector<Key>& keys : *matcher) {
-      std::stable_sort(keys.begin(), keys.end(),
-                       [](const Key& a, const Key& b) { return a.text.size() > b.text.size(); });
-    }
-  }
-}
-
-const AddedTokens::Key* AddedTokens::match(const Matcher& matcher, std::string_view text,
-                                           size_t at) const {
-  for (const Key& key : matcher[static_cast<unsigned char>(text[at])]) {
-    if (text.compare(at, key.text.size(), key.text) == 0) return &key;
-  }
-  return nullptr;
+  raw_ = ByteTrie(std::move(raw));
+  normalized_ = ByteTrie(std::move(normalized));
 }
 
 void AddedTokens::split(std::string_view text, Stage stage, bool parse_special,
                         std::vector<Section>& sections) const {
-  const Matcher& matcher = stage == Stage::kRawText ? raw_ : normalized_;
+  const ByteTrie& trie = stage == Stage::kRawText ? raw_ : normalized_;
   sections.clear();
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
-    const Key* key = match(matcher, text, at);
-    if (key == nullptr) {
+    const Match match = longest_match(trie, text, at);
+    if (match.token < 0) {
       ++at;
       continue;
     }
-    const AddedToken& token = tokens_[key->token];
+    const AddedToken& token = tokens_[static_cast<size_t>(match.token)];
     size_t begin = at;
-    size_t end = at + key->text.size();
+    size_t end = match.end;
     at = end;
     if (token.special && !parse_special) continue;
     if (token.single_word && (word_before(text, begin) || word_after(text, end))) continue;

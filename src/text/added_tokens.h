@@ -2,13 +2,13 @@
 // flags. Thread-safe after construction.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/byte_trie.h"
 #include "text/normalizer.h"
 
 namespace twofold {
@@ -49,18 +49,10 @@ class AddedTokens {
   const AddedToken* find(std::string_view content) const;
 
  private:
-  struct Key {
-    std::string text;
-    size_t token;  // index of tokens_
-  };
-  /// Keys by their first byte, the longest first.
-  using Matcher = std::array<std::vector<Key>, 256>;
-  const Key* match(const Matcher& matcher, std::string_view text, size_t at) const;
-
   std::vector<AddedToken> tokens_;
   std::map<int32_t, size_t> by_id_;
   std::map<std::string, size_t, std::less<>> by_content_;
-  Matcher raw_, normalized_;
+  ByteTrie raw_, normalized_;  // of indices of tokens_
 };
 
 }  // namespace twofold

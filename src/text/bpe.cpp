@@ -223,20 +223,7 @@ OrderedJson Bpe::to_json(std::string_view where) const {
   json["fuse_unk"] = options_.fuse_unk;
   json["byte_fallback"] = options_.byte_fallback;
   json["ignore_merges"] = options_.ignore_merges;
-  // An ordered object looks through all its keys for each new one; these are distinct anyway.
-  OrderedJson::object_t vocab;
-  OrderedJson::object_t::Container& entries = vocab;
-  entries.reserve(static_cast<size_t>(vocabulary_.count()));
-  for (int32_t id = 0; id < vocabulary_.size(); ++id) {
-    if (!vocabulary_.has(id)) continue;
-    const std::string text(vocabulary_.text(id));
-    if (vocabulary_.find(text) != id) {
-      fail(ErrorCode::kUnsupported, where, "ids {} and {} have the same text '{}'",
-           vocabulary_.find(text), id, text);
-    }
-    entries.emplace_back(text, id);
-  }
-  json["vocab"] = std::move(vocab);
+  json["vocab"] = vocabulary_to_json(vocabulary_, where);
   OrderedJson merges = OrderedJson::array();
   const auto first_leaf = static_cast<int32_t>(vocabulary_.size());
   for (const MergeTable::Row& row : merges_.sorted()) {

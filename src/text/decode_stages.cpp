@@ -199,6 +199,30 @@ void SuffixStage::finish() {
   next_->finish();
 }
 
+void WordPieceStage::token(std::string_view text) {
+  std::string word;
+  if (!first_) {
+    if (text.substr(0, prefix_.size()) == prefix_) {
+      text.remove_prefix(prefix_.size());
+    } else {
+      word = ' ';
+    }
+  }
+  first_ = false;
+  word += text;
+  constexpr std::pair<std::string_view, std::string_view> kRules[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  for (const auto& [pattern, content] : kRules) {
+    if (!cleanup_) break;
+    std::string replaced;
+    append_replaced(replaced, word, pattern, content);
+    word = std::move(replaced);
+  }
+  next_->part(word, true);
+}
+
 void SentencePieceStage::put(std::string_view text) {
   if (text.empty()) return;
   at_start_ = false;

@@ -120,6 +120,22 @@ class SuffixStage : public WholeTokenStage {
   bool any_ = false;
 };
 
+/// Tokens without their prefix, those that have none after a space; spaces before punctuation and
+/// shortened words go if `cleanup`.
+class WordPieceStage : public WholeTokenStage {
+ public:
+  WordPieceStage(std::string prefix, bool cleanup)
+      : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+
+ protected:
+  void token(std::string_view text) override;
+
+ private:
+  std::string prefix_;
+  bool cleanup_;
+  bool first_ = true;
+};
+
 class SentencePieceStage : public WholeTokenStage {
  public:
   explicit SentencePieceStage(std::shared_ptr<const SentencePieceDecoding> options)

@@ -84,6 +84,13 @@ DecoderPtr make_suffix(const JsonNode& node) {
   return one_stage([=] { return std::make_unique<SuffixStage>(suffix); });
 }
 
+DecoderPtr make_word_piece(const JsonNode& node) {
+  node.expect_keys({"type", "prefix", "cleanup"});
+  const std::string prefix = node.get_string("prefix");
+  const bool cleanup = node.get_bool("cleanup");
+  return one_stage([=] { return std::make_unique<WordPieceStage>(prefix, cleanup); });
+}
+
 constexpr JsonKind<Decoder> kDecoders[] = {
     {"Sequence", make_sequence},
     {"ByteLevel", make_byte_level},
@@ -93,6 +100,7 @@ constexpr JsonKind<Decoder> kDecoders[] = {
     {"Strip", make_strip},
     {"Metaspace", make_metaspace},
     {"BPEDecoder", make_suffix},
+    {"WordPiece", make_word_piece},
 };
 
 }  // namespace

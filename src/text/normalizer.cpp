@@ -2,9 +2,12 @@
 
 #include <utf8proc.h>
 
+#include <array>
 #include <cstdlib>
 #include <new>
+#include <optional>
 
+#include "text/charsmap.h"
 #include "text/regex.h"
 #include "text/unicode.h"
 
@@ -166,6 +169,87 @@ class StripAccents : public Normalizer {
   }
 };
 
+/// Takes control characters away and makes spaces of other white space and of what has no width, as
+/// SentencePiece's "nmt" rules do.
+class Nmt : public Normalizer {
+ public:
+  explicit Nmt(const JsonNode& node) { node.expect_keys({"type"}); }
+  bool apply(std::string& text) const override {
+    const bool same_start = text.empty() || !is_dropped(code_point(text, 0));
+    std::string kept;
+    kept.reserve(text.size());
+    for (size_t at = 0; at < text.size(); at += character_bytes(text, at)) {
+      const char32_t c = code_point(text, at);
+      if (is_dropped(c)) continue;
+      if (is_space(c)) {
+        kept += ' ';
+      } else {
+        kept.append(text, at, character_bytes(text, at));
+      }
+    }
+    text = std::move(kept);
+    return same_start;
+  }
+
+ private:
+  static bool is_dropped(char32_t c) {
+    return (c >= 1 && c <= 8) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F ||
+           c == 0x9F;
+  }
+  static bool is_space(char32_t c) {
+    return c == 9 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
+           (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+           c == 0xFEFF || c == 0xFFFD;
+  }
+};
+
+/// The bytes that `text` stands for in base 64. @throws Error(kCorruptFile) naming the field.
+std::string decode_base64(const JsonNode& node, std::string_view text) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  if (text.size() % 4 != 0) node.corrupt("base 64 of a length that is no multiple of 4");
+  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
+  std::array<int8_t, 256> digit_of;
+  digit_of.fill(-1);
+  for (size_t i = 0; i < kDigits.size(); ++i) {
+    digit_of[static_cast<unsigned char>(kDigits[i])] = static_cast<int8_t>(i);
+  }
+  std::string bytes;
+  bytes.reserve(text.size() / 4 * 3 + 2);
+  uint32_t bits = 0;
+  int count = 0;  // of bits that are no byte yet
+  for (const char c : text) {
+    const int digit = digit_of[static_cast<unsigned char>(c)];
+    if (digit < 0) node.corrupt("expected base 64");
+    bits = (bits << 6 | static_cast<uint32_t>(digit)) & 0xFFF;
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes.push_back(static_cast<char>(bits >> count & 0xFF));
+  }
+  return bytes;
+}
+
+class Precompiled : public Normalizer {
+ public:
+  explicit Precompiled(const JsonNode& node) {
+    node.expect_keys({"type", "precompiled_charsmap"});
+    // SentencePiece's identity normalizer has no rules.
+    if (!node.has("precompiled_charsmap") || node.get_string("precompiled_charsmap").empty()) {
+      return;
+    }
+    const JsonNode rules = node.child("precompiled_charsmap");
+    charsmap_.emplace(decode_base64(rules, rules.as_string()), node.where());
+  }
+  bool apply(std::string& text) const override {
+    if (charsmap_) text = charsmap_->apply(text);
+    return true;
+  }
+
+ private:
+  std::optional<Charsmap> charsmap_;
+};
+
 class ByteCharacters : public Normalizer {
  public:
   explicit ByteCharacters(const JsonNode& node) { node.expect_keys({"type"}); }
@@ -194,6 +278,8 @@ constexpr JsonKind<Normalizer> kNormalizers[] = {
     {"Lowercase", make<Lowercase>},
     {"Strip", make<StripSpace>},
     {"StripAccents", make<StripAccents>},
+    {"Nmt", make<Nmt>},
+    {"Precompiled", make<Precompiled>},
     {"ByteLevel", make<ByteCharacters>},
 };
 

@@ -264,6 +264,23 @@ PreTokenizerPtr make_punctuation(const JsonNode& node) {
   return std::make_unique<Split>(kPunctuation, behavior, node);
 }
 
+/// White space goes, and each punctuation character is a piece.
+class Bert : public PreTokenizer {
+ public:
+  explicit Bert(const JsonNode& node)
+      : words_(R"(\s)", Behavior::kRemoved, node),
+        punctuation_(kPunctuation, Behavior::kIsolated, node) {
+    node.expect_keys({"type"});
+  }
+  void apply(Pieces& pieces) const override {
+    words_.apply(pieces);
+    punctuation_.apply(pieces);
+  }
+
+ private:
+  Split words_, punctuation_;
+};
+
 PreTokenizerPtr make_delimiter(const JsonNode& node) {
   node.expect_keys({"type", "delimiter"});
   const std::string delimiter = node.get_character("delimiter");
@@ -289,6 +306,7 @@ constexpr JsonKind<PreTokenizer> kPreTokenizers[] = {
     {"WhitespaceSplit", make_whitespace_split},
     {"Punctuation", make_punctuation},
     {"CharDelimiterSplit", make_delimiter},
+    {"BertPreTokenizer", make<Bert>},
 };
 
 }  // namespace

@@ -39,6 +39,8 @@ class Translator {
         open_class();
       } else if (pattern_.substr(at_, 2) == "(?") {
         group();
+      } else if (pattern_[at_] == '{') {
+        interval();
       } else {
         copy(1);
       }
@@ -117,8 +119,35 @@ class Translator {
       if (end == std::string_view::npos) refuse("class within a class");
       return copy(end + 2 - at_);
     }
-    if (pattern_[at_] == '[') refuse("class within a class");
+    if (pattern_[at_] == '[') return open_inner_class();
+    if (pattern_[at_] == ']' && inner_classes_ > 0) return close_inner_class();
     in_class_ = pattern_[at_] != ']';
+    copy(1);
+  }
+
+  // What a class within a class holds, the outer one holds: its brackets go. At them a hyphen would
+  // come to stand between two characters.
+  void open_inner_class() {
+    const char next = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
+    if (next == '^' || next == '-' || next == ']' || result_.back() == '-') {
+      refuse("this kind of class within a class");
+    }
+    ++inner_classes_;
+    ++at_;
+  }
+  void close_inner_class() {
+    const char next = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
+    if (next == '-' || result_.back() == '-') refuse("this kind of class within a class");
+    --inner_classes_;
+    ++at_;
+  }
+
+  // Ruby's {n,m}+ repeats, PCRE2's does not give back.
+  void interval() {
+    const size_t end = pattern_.find_first_not_of("0123456789,", at_ + 1);
+    if (end > at_ + 1 && end != std::string_view::npos && pattern_.substr(end, 2) == "}+") {
+      refuse("'+' after an interval");
+    }
     copy(1);
   }
 
@@ -144,6 +173,7 @@ class Translator {
   std::string result_;
   size_t at_ = 0;
   bool in_class_ = false;
+  int inner_classes_ = 0;
 };
 
 struct MatchDeleter {
@@ -178,7 +208,9 @@ void Regex::find_all(std::string_view text, std::vector<TextSpan>& matches) cons
   const std::unique_ptr<pcre2_match_context, MatchDeleter> context(
       pcre2_match_context_create(nullptr));
   if (!data || !context) throw std::bad_alloc();
-  pcre2_set_match_limit(context.get(), kMatchLimit);
+  // Going back over a long run of characters, once or twice, is no fault of a pattern.
+  const size_t limit = kMatchLimit + kMatchLimitPerByte * text.size();
+  pcre2_set_match_limit(context.get(), static_cast<uint32_t>(std::min<size_t>(limit, UINT32_MAX)));
   pcre2_set_heap_limit(context.get(), 64 * 1024);  // KiB
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const auto match = [&](size_t from, uint32_t options) {

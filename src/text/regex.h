@@ -24,10 +24,12 @@ class Regex {
   Regex(std::string_view pattern, std::string_view where);
 
   /// All matches from left to right in `text`, which must be valid UTF-8; none overlap.
-  /// @throws Error(kUnsupported) if one match needs more than kMatchLimit steps.
+  /// @throws Error(kUnsupported) if one match needs more than kMatchLimit steps
+  /// and kMatchLimitPerByte for each byte.
   void find_all(std::string_view text, std::vector<TextSpan>& matches) const;
 
   static constexpr uint32_t kMatchLimit = 1'000'000;
+  static constexpr uint32_t kMatchLimitPerByte = 8;
 
  private:
   struct Deleter {

@@ -24,4 +24,8 @@ class TokenModel {
   virtual OrderedJson to_json(std::string_view where) const = 0;
 };
 
+/// The tokens as an object of texts and ids, in the order of ids. @throws Error(kUnsupported)
+/// naming `where` if two tokens have the same text.
+OrderedJson vocabulary_to_json(const Vocabulary& vocabulary, std::string_view where);
+
 }  // namespace twofold

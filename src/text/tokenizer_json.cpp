@@ -3,7 +3,9 @@
 
 #include "text/bpe.h"
 #include "text/pipeline_tokenizer.h"
+#include "text/unigram.h"
 #include "text/word_level.h"
+#include "text/word_piece.h"
 
 namespace twofold {
 namespace {
@@ -108,11 +110,49 @@ std::unique_ptr<TokenModel> read_word_level(const JsonNode& node) {
                                      node.get_string("unk_token"));
 }
 
-constexpr JsonKind<TokenModel> kModels[] = {{"BPE", read_bpe}, {"WordLevel", read_word_level}};
+std::unique_ptr<TokenModel> read_word_piece(const JsonNode& node) {
+  node.expect_keys(
+      {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
+  WordPieceOptions options;
+  options.unk_token = node.get_string("unk_token");
+  options.continuing_subword_prefix = node.get_string("continuing_subword_prefix");
+  options.max_input_chars_per_word = node.get_int("max_input_chars_per_word", 0, INT64_MAX);
+  return std::make_unique<WordPiece>(read_vocabulary(node.child("vocab")), std::move(options),
+                                     node.where());
+}
+
+std::unique_ptr<TokenModel> read_unigram(const JsonNode& node) {
+  node.expect_keys({"type", "unk_id", "vocab", "byte_fallback"});
+  UnigramOptions options;
+  if (node.has("unk_id")) {
+    options.unk_id = static_cast<int32_t>(node.get_int("unk_id", 0, INT32_MAX));
+  }
+  options.byte_fallback = node.get_bool("byte_fallback", false);
+  const JsonNode list = node.child("vocab");
+  if (!list.value().is_array()) list.corrupt("expected a list");
+  std::vector<UnigramToken> tokens;
+  tokens.reserve(list.value().size());
+  for (size_t id = 0; id < list.value().size(); ++id) {
+    const Json& entry = list.value()[id];
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
+      list.corrupt(fmt::format("entry {}: expected [token, score]", id));
+    }
+    tokens.push_back({entry[0].get<std::string>(), entry[1].get<double>()});
+  }
+  return std::make_unique<Unigram>(std::move(tokens), options, node.where());
+}
+
+constexpr JsonKind<TokenModel> kModels[] = {{"BPE", read_bpe},
+                                            {"Unigram", read_unigram},
+                                            {"WordLevel", read_word_level},
+                                            {"WordPiece", read_word_piece}};
 
 std::unique_ptr<TokenModel> read_model(const JsonNode& node) {
-  // Files written by early versions have BPE models without a type.
+  // Files written by early versions have models without a type.
   if (!node.has("type") && node.has("vocab") && node.has("merges")) return read_bpe(node);
+  if (!node.has("type") && node.has("vocab") && node.value().contains("unk_id")) {
+    return read_unigram(node);
+  }
   return make_kind(kModels, node);
 }
 
