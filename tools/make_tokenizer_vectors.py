@@ -1,18 +1,27 @@
 #!/usr/bin/env python3
-"""Writes tests/data/tokenizers/differential: texts, and their ids by Hugging Face `tokenizers`.
+"""Writes tests/data/tokenizers: texts, and their ids by Hugging Face `tokenizers`.
 
-    pip install tokenizers
+    pip install tokenizers sentencepiece
     tools/make_tokenizer_vectors.py
 
-lines.json     a list of texts: many scripts, emoji, code, control characters, seeded random mixtures
-*.json         small tokenizers trained or put together here, one for each kind of field
-*.ids.json     the ids of every text (no special tokens), and the decoded texts
+differential/lines.json    a list of texts: many scripts, emoji, code, control characters, seeded random mixtures
+differential/*.json        small tokenizers trained or put together here, one for each kind of field
+differential/*.ids.json    the ids of every text (no special tokens), and the decoded texts
+
+families/lines.json        2,000 texts of the same kind, longer runs and words joined without spaces among them
+families/*.json            small tokenizers with the fields that model families publish (tokenizer_families.py)
+families/*.hashes          a line for each text: hashes of ids, without and with special tokens, and of texts, the other way
+families/*.rows.json       every 80th text: what is hashed
+families/pre/*.json        what GGUF files name in tokenizer.ggml.pre, as an object of tokenizer.json
+families/pre/*.hashes      a line for each text: hash of its pieces
 """
 
 import json
 import pathlib
 import random
+import unicodedata
 
+import tokenizer_families as families
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors, trainers
 
@@ -159,7 +168,84 @@ def word_level():
 KINDS = [sentencepiece_style, metaspace, llama3_style, prefix_space, words_with_suffix, word_level]
 
 
+def mixed_lines():
+    """2,000 texts. Words of all scripts with all kinds of space, joined, repeated, cut and with strange characters."""
+    rng = random.Random(20261123)
+    words = [w for line in SCRIPTS for w in line.split(" ") if w]
+    pool = [c for line in SCRIPTS for c in line]
+    code = ["if (a->b[i] >= 0x7f) {", "return x;  // done", "}", "\tself.value += 1", "SELECT * FROM t WHERE id=42;",
+            "<div class=\"a\">text</div>", "#include <vector>", "x = {'k': [1, 2.5e-3, None]}", "$ ls -la | grep '^d'",
+            "fn main() -> Result<(), E> {", "\\frac{a}{b} + \\alpha_{i}", "{\"id\": 17, \"ok\": true}"]
+    spaces = [" "] * 12 + ["  ", "   ", "\n", "\r\n", "\n\n", "\t", "\u00a0", "\u2003", "\u3000", "", "", "\u200b", "\u200d"]
+    marks = ["\u0301", "\u0308", "\u0323", "\u20dd", "\ufe0f", "\u200d", "\u093c", "\u0e31", "\u05b0", "\u3099"]
+    tokens = ["</s>", "<s>", "<unk>", "<|endoftext|>", "<|im_start|>", "<|begin_of_text|>", "<|reserved_special_token_7|>",
+              "<|assistant|>", "<|end|>", "<think>", "<bos>", "[INST]", "[/INST]", "[MASK]", "<h1>", "\u2581\u2581", "<0x0A>",
+              "|||IP_ADDRESS|||", "<pad>", "``", "''", "<|reserved_special_token_", "<|im_"]
+    lines = list(SCRIPTS) + code
+    for c in (" ", "\n", "\r\n", "a", "1", "-", "\u2581", "é", "漢", "\U0001f600", "\u0301", "ab", "0 "):
+        lines += [c * n for n in (3, 17, 64, 200)]
+    lines += ["x" + c + "y" for c in map(chr, [*range(33), 0x7f, *range(0x80, 0xa1), 0xad, 0x61c, 0x180e, 0x2028, 0x2029,
+                                              *range(0x200b, 0x2010), *range(0x2060, 0x2065), 0xfeff, 0xfff9, 0xfffd, 0xfffe])]
+    while len(lines) < 1100:
+        line = ""
+        for _ in range(rng.randint(1, 12)):
+            line += rng.choice(words) + rng.choice(spaces)
+        lines.append(line)
+    while len(lines) < 1400:  # numbers, code, tokens, case
+        parts = [rng.choice([rng.choice(code), rng.choice(tokens), str(rng.randrange(10 ** rng.randint(1, 12))),
+                             rng.choice(words).upper(), rng.choice(words).title(), rng.choice(words)]) for _ in range(6)]
+        lines.append("".join(p + rng.choice(spaces) for p in parts))
+    while len(lines) < 1600:  # marks
+        lines.append("".join(c + rng.choice(marks) * rng.choice([0, 0, 1, 2]) for c in rng.choices(pool, k=12)))
+    while len(lines) < 1900:
+        lines.append("".join(rng.choices(pool, k=rng.randint(1, 40))))
+    while len(lines) < 2000:  # any characters, of those that Unicode had by version 8: later ones differ between tables
+        kept = [c for c in (chr(rng.choice([rng.randrange(0x20, 0x3000), rng.randrange(0x3000, 0xd800)]))
+                            for _ in range(60)) if unicodedata.ucd_3_2_0.category(c) != "Cn"]
+        lines.append("".join(kept[:20]))
+    return lines
+
+
+def hash_of(text):
+    """The upper 24 bits of FNV-1a of 32 bits."""
+    value = 0x811c9dc5
+    for byte in text.encode("utf-8", "surrogatepass"):
+        value = (value ^ byte) * 0x01000193 & 0xffffffff
+    return f"{value >> 8:06x}"
+
+
+def write_families():
+    folder = ROOT / "tests" / "data" / "tokenizers" / "families"
+    (folder / "pre").mkdir(parents=True, exist_ok=True)
+    lines = mixed_lines()
+    (folder / "lines.json").write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
+    compact = lambda value: json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    join = lambda ids: " ".join(map(str, ids))
+    for name, family in families.families().items():
+        text = compact(families.build(family, lines)) + "\n"
+        (folder / f"{name}.json").write_text(text)
+        tokenizer = Tokenizer.from_str(text)
+        hashes, rows = [], []
+        for i, line in enumerate(lines):
+            ids = tokenizer.encode(line, add_special_tokens=False).ids
+            special = tokenizer.encode(line).ids
+            decoded = [tokenizer.decode(special, skip_special_tokens=skip) for skip in (False, True)]
+            hashes.append(hash_of(join(ids) + "|" + join(special)) + " " + hash_of("|".join(decoded)))
+            if i % 80 == 0:
+                rows.append({"line": i, "ids": ids, "special": special, "text": decoded[0], "plain": decoded[1]})
+        (folder / f"{name}.hashes").write_text("\n".join(hashes) + "\n")
+        (folder / f"{name}.rows.json").write_text("[\n" + ",\n".join(map(compact, rows)) + "\n]\n")
+    for name, pre_tokenizer in families.NAMED.items():
+        (folder / "pre" / f"{name}.json").write_text(compact(pre_tokenizer) + "\n")
+        tokenizer = Tokenizer.from_str(json.dumps({
+            "version": "1.0", "pre_tokenizer": pre_tokenizer,
+            "model": {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}}))
+        pieces = [" ".join(p for p, _ in tokenizer.pre_tokenizer.pre_tokenize_str(line)) for line in lines]
+        (folder / "pre" / f"{name}.hashes").write_text("\n".join(map(hash_of, pieces)) + "\n")
+
+
 def main():
+    write_families()
     OUT.mkdir(parents=True, exist_ok=True)
     lines = texts()
     dump = lambda name, value: (OUT / name).write_text(json.dumps(value, ensure_ascii=True, indent=0) + "\n")

@@ -42,17 +42,21 @@ constexpr std::string_view kExaoneMoe =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N})"
     R"(| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
 constexpr std::string_view kBloom = R"( ?[^(\s|.,!?…。，、।۔،)]+)";
-// Cased letters of Unicode 9.
-constexpr std::string_view kDeepseekLetters =
-    R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕ)"
-    R"(ἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛ)"
-    R"(Ꜣ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)";
+
+// Looks for digits among the characters that stand for bytes, some of which are such.
+constexpr std::string_view kFalcon = R"({"type": "Sequence", "pretokenizers": [
+  {"type": "Punctuation", "behavior": "Contiguous"},
+  {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+  {"type": "Digits", "individual_digits": false},
+  {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated",
+   "invert": false}]})";
 
 struct Row {
   std::string_view names;        // separated by spaces
-  std::string_view patterns[6];  // each cuts what the one before left; empty: none
+  std::string_view patterns[5];  // each cuts what the one before left; empty: none
   bool ignore_merges = false;
   bool adds_bos = false;
+  std::string_view object = {};  // in place of patterns: the pre-tokenizer of tokenizer.json
 };
 
 // Patterns of the models' own tokenizer.json where that is known, else as llama.cpp applies them.
@@ -69,16 +73,13 @@ constexpr Row kRows[] = {
     {"gpt-4o llama4 kanana2 minimax-m2", {kGpt4o}},
     {"deepseek-v3 hunyuan-dense joyai-llm",
      {R"(\p{N}{1,3})", "[一-龥぀-ゟ゠-ヿ]+", kDeepseek3}},
-    {"deepseek-llm",
-     {R"([\r\n])", kDeepseekLetters, R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)",
-      "[一-龥ࠀ-一가-퟿]+", R"(\p{N}+)"}},
     {"deepseek-coder",
      {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", "[一-龥ࠀ-一가-퟿]+", R"(\p{N})"}},
     {"bailingmoe bailingmoe2 llada-moe", {kBailing}},
     {"seed-coder", {kSeedCoder}},
     {"exaone-moe", {kExaoneMoe}},
-    {"falcon", {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2, "[0-9][0-9][0-9]"}},
     {"default", {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
+    {.names = "falcon", .patterns = {}, .object = kFalcon},
     {"poro-chat bloom gpt3-finnish", {kBloom}},
     {"viking", {kBloom, R"(\p{N})"}},
 };
@@ -99,6 +100,7 @@ NamedPreTokenizer find_named_pre_tokenizer(std::string_view name, std::string_vi
   for (const Row& row : kRows) {
     append_name(known, row.names);
     if (!has_name(row.names, name.empty() ? "gpt-2" : name)) continue;
+    if (!row.object.empty()) return {parse_json(row.object, name), row.ignore_merges, row.adds_bos};
     Json steps = Json::array();
     for (const std::string_view pattern : row.patterns) {
       if (pattern.empty()) continue;
