@@ -12,7 +12,7 @@ constexpr auto kRules = join_rules(kLlamaTable, kGemmaBlockNorms, kLlamaAttentio
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "gemma2");
+  ModelConfig c = parse_llama_like(f, "gemma2", 8192);
   c.head_dim = f.get_int("head_dim", 256);
   c.kv_heads = f.get_int("num_key_value_heads", 4);
   c.rope = parse_rope(f, c.head_dim, c.context);

@@ -28,10 +28,9 @@ void parse_ropes(ModelConfig& c, const JsonFields& f) {
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "gemma3");
+  ModelConfig c = parse_llama_like(f, "gemma3", 131072);
   c.head_dim = f.get_int("head_dim", 256);
   c.kv_heads = f.get_int("num_key_value_heads", 4);
-  c.context = f.get_int("max_position_embeddings", 131072);
   parse_gemma(c, f);
   parse_ropes(c, f);
   c.attention_softcap = f.get_float("attn_logit_softcapping", 0);

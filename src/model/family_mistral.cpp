@@ -8,7 +8,7 @@ namespace {
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "mistral");
+  ModelConfig c = parse_llama_like(f, "mistral", 131072);
   c.kv_heads = f.get_int("num_key_value_heads", 8);
   c.rope = parse_rope(f, c.head_dim, c.context);
   set_window(c, get_window(f, 4096));

@@ -39,8 +39,7 @@ constexpr auto kRules =
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "phi3");
-  c.context = f.get_int("max_position_embeddings", 4096);
+  ModelConfig c = parse_llama_like(f, "phi3", 4096);
   c.norm_eps = f.get_float("rms_norm_eps", 1e-5);
   c.rope = parse_rope(f, c.head_dim, c.context);
   set_window(c, get_window(f, 0));

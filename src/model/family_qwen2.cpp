@@ -8,7 +8,7 @@ namespace {
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "qwen2");
+  ModelConfig c = parse_llama_like(f, "qwen2", 32768);
   c.rope = parse_rope(f, c.head_dim, c.context);
   c.attention_bias = true;
   const int64_t given = get_window(f, 4096);

@@ -13,7 +13,7 @@ constexpr auto kRules = join_rules(kLlamaTable, kLlamaBlockNorms, kLlamaAttentio
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "qwen3");
+  ModelConfig c = parse_llama_like(f, "qwen3", 32768);
   c.head_dim = f.get_int("head_dim", 128);
   c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
   c.rope = parse_rope(f, c.head_dim, c.context);

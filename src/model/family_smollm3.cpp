@@ -8,9 +8,8 @@ namespace {
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
-  ModelConfig c = parse_llama_like(f, "smollm3");
+  ModelConfig c = parse_llama_like(f, "smollm3", 32768);
   c.kv_heads = f.get_int("num_key_value_heads", 4);
-  c.context = f.get_int("max_position_embeddings", 32768);
   c.tied_head = f.get_bool("tie_word_embeddings", true);
   c.rope = parse_rope(f, c.head_dim, c.context, {.theta = 2000000});
   c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);

@@ -279,7 +279,7 @@ RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t contex
   return parse_rope_object(fields, object, head_dim, context, defaults);
 }
 
-ModelConfig parse_llama_like(const JsonFields& f, std::string_view family) {
+ModelConfig parse_llama_like(const JsonFields& f, std::string_view family, int64_t context) {
   ModelConfig c;
   c.family = family;
   c.vocab_size = f.get_int("vocab_size");
@@ -289,7 +289,7 @@ ModelConfig parse_llama_like(const JsonFields& f, std::string_view family) {
   c.kv_heads = f.get_int("num_key_value_heads", c.heads);
   c.head_dim = f.get_int("head_dim", c.heads > 0 ? c.hidden / c.heads : 0);
   c.intermediate = f.get_int("intermediate_size");
-  c.context = f.get_int("max_position_embeddings", 2048);
+  c.context = f.get_int("max_position_embeddings", context);
   c.norm = NormKind::kRmsNorm;
   c.norm_eps = f.get_float("rms_norm_eps", 1e-6);
   c.activation = parse_activation(f, "hidden_act", "silu");

@@ -73,7 +73,9 @@ RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonF
 
 /// The shape and the options that Llama's descendants share: sides, context, RMS norm, activation,
 /// gated MLP, tied head. Rope, biases and everything particular are the caller's.
-ModelConfig parse_llama_like(const JsonFields& fields, std::string_view family);
+/// @param context the family's default.
+ModelConfig parse_llama_like(const JsonFields& fields, std::string_view family,
+                             int64_t context = 2048);
 
 /// What the Gemmas share beyond that: activation, tied head, biases, factors.
 void parse_gemma(ModelConfig& config, const JsonFields& fields);
