@@ -46,6 +46,7 @@ GgufVocabulary gguf_vocabulary(const GgufFile& g) {
   GgufVocabulary v;
   v.model = g.get_string("tokenizer.ggml.model");
   v.pre = g.get_string("tokenizer.ggml.pre", "");
+  v.name = g.get_string("general.name", "");
   if (const auto* tokens = g.get_strings("tokenizer.ggml.tokens")) v.tokens = *tokens;
   if (const auto* merges = g.get_strings("tokenizer.ggml.merges")) v.merges = *merges;
   v.scores = g.get_floats("tokenizer.ggml.scores");

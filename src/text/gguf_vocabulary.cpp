@@ -1,4 +1,7 @@
 // Tokenizers inside GGUF files: kinds "gpt2" (byte-level BPE) and "llama" (SentencePiece BPE).
+#include <algorithm>
+#include <iterator>
+
 #include "base/checked_math.h"
 #include "text/bpe.h"
 #include "text/named_pre_tokenizers.h"
@@ -45,6 +48,33 @@ void check(const GgufVocabulary& v, std::string_view where) {
   }
 }
 
+/// GGUF files have no flags of added tokens. llama.cpp knows by the model's name where control
+/// tokens take the white space after them; so do its readers.
+constexpr struct {
+  std::string_view names[2];  // part of general.name, in lower case
+  std::string_view also[1];   // tokens that are no control tokens
+  std::string_view except_for[3];
+} kStripped[] = {{{"phi-3", "phi3"}, {"</s>"}, {"<unk>", "<s>", "<|endoftext|>"}}};
+
+void set_strip_flags(const GgufVocabulary& v, std::vector<AddedToken>& tokens) {
+  std::string name = v.name;
+  std::transform(name.begin(), name.end(), name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const auto holds = [](const auto& list, std::string_view text) {
+    return std::find(std::begin(list), std::end(list), text) != std::end(list);
+  };
+  for (const auto& row : kStripped) {
+    const bool named = std::any_of(std::begin(row.names), std::end(row.names),
+                                   [&](auto part) { return name.find(part) != std::string::npos; });
+    if (!named) continue;
+    for (AddedToken& token : tokens) {
+      token.rstrip = (token.special || holds(row.also, token.content)) &&
+                     !holds(row.except_for, token.content);
+    }
+  }
+}
+
 /// What both kinds have in common.
 TokenizerParts common_parts(const GgufVocabulary& v) {
   TokenizerParts parts;
@@ -55,6 +85,7 @@ TokenizerParts common_parts(const GgufVocabulary& v) {
     parts.added.push_back(
         {.id = static_cast<int32_t>(id), .content = v.tokens[id], .special = special});
   }
+  set_strip_flags(v, parts.added);
   parts.bos_id = v.bos_id;
   parts.eos_id = v.eos_id;
   parts.add_eos = v.add_eos;

@@ -98,15 +98,17 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_llama2c(std::string_view file, in
 
 /// The vocabulary inside a GGUF file: values of the tokenizer.ggml.* keys.
 struct GgufVocabulary {
-  std::string model;  // "gpt2", "llama"
-  std::string pre;    // named pre-tokenizer; may be empty
-  std::vector<std::string> tokens;
-  std::vector<double> scores;        // llama
-  std::vector<int64_t> token_types;  // 1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6 byte
-  std::vector<std::string> merges;   // gpt2
+  std::string model = {};  // "gpt2", "llama"
+  std::string pre = {};    // named pre-tokenizer; may be empty
+  std::string name = {};   // general.name; some kinds of model are told by it
+  std::vector<std::string> tokens = {};
+  std::vector<double> scores = {};  // llama
+  std::vector<int64_t> token_types =
+      {};                                // 1 normal, 2 unknown, 3 control, 4 user, 5 unused, 6 byte
+  std::vector<std::string> merges = {};  // gpt2
   int32_t bos_id = -1, eos_id = -1, unk_id = -1;
-  std::optional<bool> add_bos, add_eos;  // absent: as llama.cpp has it for this kind
-  bool add_space_prefix = true;          // llama
+  std::optional<bool> add_bos = {}, add_eos = {};  // absent: as llama.cpp has it for this kind
+  bool add_space_prefix = true;                    // llama
 };
 std::unique_ptr<Tokenizer> make_tokenizer_from_gguf(const GgufVocabulary& vocabulary,
                                                     std::string_view where);

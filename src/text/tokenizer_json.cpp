@@ -1,6 +1,8 @@
 // Reads Hugging Face's tokenizer.json.
 #include "text/tokenizer_json.h"
 
+#include <algorithm>
+
 #include "text/bpe.h"
 #include "text/pipeline_tokenizer.h"
 #include "text/unigram.h"
@@ -169,6 +171,30 @@ std::vector<AddedToken> read_added_tokens(const JsonNode& node, const Vocabulary
   return tokens;
 }
 
+/// The configuration's tokens, of which the flags override those of the file, as the transformers
+/// library has it; tokens that are only there are added.
+void merge_added_tokens(const TokenizerConfig& config, const Vocabulary& vocabulary,
+                        std::vector<AddedToken>& tokens, std::string_view where) {
+  const int64_t last =
+      max_token_id(tokens.size() + config.added_tokens.size() + size_t(vocabulary.count()));
+  for (AddedToken token : config.added_tokens) {
+    const auto same = std::find_if(tokens.begin(), tokens.end(), [&](const AddedToken& other) {
+      return other.content == token.content;
+    });
+    if (same != tokens.end()) {
+      token.id = same->id;
+      *same = token;
+      continue;
+    }
+    if (const int32_t known = vocabulary.find(token.content); known >= 0) token.id = known;
+    if (token.id > last) {
+      fail(ErrorCode::kCorruptFile, where, "added_tokens_decoder: '{}' has id {}, at most {}",
+           token.content, token.id, last);
+    }
+    tokens.push_back(token);  // an id that is another token's is refused with the rest
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> build_from_json(const Json& json, const TokenizerConfig& config,
@@ -182,6 +208,7 @@ std::unique_ptr<Tokenizer> build_from_json(const Json& json, const TokenizerConf
   TokenizerParts parts;
   parts.model = read_model(node.child("model"));
   parts.added = read_added_tokens(node, parts.model->vocabulary());
+  merge_added_tokens(config, parts.model->vocabulary(), parts.added, where);
   // Truncation and padding are not read: how long a sequence may be is the caller's to say.
   const auto part = [&](std::string_view key) { return node.has(key) ? json[key] : Json(); };
   parts.normalizer = part("normalizer");

@@ -65,6 +65,28 @@ Json small_tokenizer() {
                     "small");
 }
 
+/// The same with the other kinds of model.
+Json small_unigram() {
+  Json json = small_tokenizer();
+  json["normalizer"] = parse_json(read_file(test_data("tokenizers/families/charsmap.json")),
+                                  "charsmap.json")["normalizer"];
+  json["model"] = parse_json(R"({"type": "Unigram", "unk_id": 0, "byte_fallback": true,
+    "vocab": [["<unk>", 0.0], ["a", -1.5], ["b", -2], ["ab", -2.5]]})",
+                             "small");
+  return json;
+}
+Json small_word_piece() {
+  Json json = small_tokenizer();
+  json["normalizer"] = {{"type", "Nmt"}};
+  json["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
+  json["decoder"] = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
+  json["model"] = parse_json(R"({"type": "WordPiece", "unk_token": "u",
+    "continuing_subword_prefix": "##", "max_input_chars_per_word": 9,
+    "vocab": {"u": 0, "a": 1, "##b": 2, "ab": 3}})",
+                             "small");
+  return json;
+}
+
 /// Calls `visit` with a JSON pointer to every value below `node`.
 template <class Visit>
 void for_each_value(const Json& node, const std::string& path, Visit visit) {
@@ -80,8 +102,6 @@ void for_each_value(const Json& node, const std::string& path, Visit visit) {
 }
 
 TEST(CorruptTokenizerJson, EveryFieldMissingOrOfAnotherTypeIsRefusedOrHarmless) {
-  const Json good = small_tokenizer();
-  ASSERT_FALSE(json_refused(good.dump()));
   int refusals = 0, cases = 0;
   const Json wrong[] = {Json(nullptr),
                         Json(true),
@@ -94,26 +114,29 @@ TEST(CorruptTokenizerJson, EveryFieldMissingOrOfAnotherTypeIsRefusedOrHarmless) 
                         Json::array(),
                         Json::object(),
                         Json::array({1, "x", nullptr})};
-  for_each_value(good, "", [&](const std::string& path) {
-    const Json::json_pointer pointer(path);
-    for (const Json& value : wrong) {
-      if (good[pointer].type() == value.type()) continue;
+  for (const Json& good : {small_tokenizer(), small_unigram(), small_word_piece()}) {
+    ASSERT_FALSE(json_refused(good.dump()));
+    for_each_value(good, "", [&](const std::string& path) {
+      const Json::json_pointer pointer(path);
+      for (const Json& value : wrong) {
+        if (good[pointer].type() == value.type()) continue;
+        Json bad = good;
+        bad[pointer] = value;
+        refusals += json_refused(bad.dump());
+        ++cases;
+      }
       Json bad = good;
-      bad[pointer] = value;
+      Json& parent = bad[pointer.parent_pointer()];
+      if (parent.is_object()) {
+        parent.erase(pointer.back());
+      } else {
+        parent.erase(std::stoul(pointer.back()));
+      }
       refusals += json_refused(bad.dump());
       ++cases;
-    }
-    Json bad = good;
-    Json& parent = bad[pointer.parent_pointer()];
-    if (parent.is_object()) {
-      parent.erase(pointer.back());
-    } else {
-      parent.erase(std::stoul(pointer.back()));
-    }
-    refusals += json_refused(bad.dump());
-    ++cases;
-  });
-  EXPECT_GT(cases, 900);
+    });
+  }
+  EXPECT_GT(cases, 1800);
   EXPECT_GT(refusals, cases * 3 / 4);
 }
 
@@ -126,8 +149,9 @@ TEST(CorruptTokenizerJson, IsRefused) {
   const std::pair<const char*, Json> cases[] = {
       {"/version", "2.0"},
       {"/surprise", 1},
-      {"/model/type", "Unigram"},
+      {"/model/type", "Unigram"},  // without its fields
       {"/model/type", "WordPiece"},
+      {"/model/type", "Char"},
       {"/model/dropout", 0.5},
       {"/model/unk_token", "absent"},
       {"/model/vocab/a", uint64_t(1) << 60},
@@ -144,7 +168,12 @@ TEST(CorruptTokenizerJson, IsRefused) {
       {"/added_tokens/0/id", 2},
       {"/added_tokens/0/content", ""},
       {"/added_tokens/0/content", "a"},
-      {"/normalizer/type", "Nmt"},
+      {"/added_tokens/0/content", std::string(5000, 'x')},
+      {"/normalizer/type", "BertNormalizer"},
+      {"/normalizer/type", "Nmt"},  // with another's fields
+      {"/normalizer/normalizers/1", {{"type", "Precompiled"}, {"precompiled_charsmap", "AAA"}}},
+      {"/normalizer/normalizers/1", {{"type", "Precompiled"}, {"precompiled_charsmap", "A*AA"}}},
+      {"/normalizer/normalizers/1", {{"type", "Precompiled"}, {"precompiled_charsmap", "AAAA"}}},
       {"/normalizer/normalizers/1/pattern", {{"Regex", "(["}}},
       {"/normalizer/normalizers/1/pattern", {{"Regex", "a&&b"}, {"String", "x"}}},
       {"/pre_tokenizer/pretokenizers/0/pattern", {{"Regex", "(?m)a"}}},
@@ -220,14 +249,15 @@ std::string mutated(std::string bytes, Rng& rng) {
 }
 
 TEST(MutatedFiles, OfEveryKindGiveAnErrorOrATokenizer) {
-  const std::string json = small_tokenizer().dump();
+  const std::string jsons[] = {small_tokenizer().dump(), small_unigram().dump(),
+                               small_word_piece().dump()};
   const std::string spiece = read_file(source_dir() / "models/babyllama-tok105/tok105.model");
   const std::string llama2c = read_file(source_dir() / "models/stories260k/tok512.bin");
   const std::string merges = "#version: 0.2\na b\nab b\n";
   Rng rng(2026);
   int refusals = 0;
   for (int i = 0; i < 1500; ++i) {
-    refusals += json_refused(mutated(json, rng));
+    refusals += json_refused(mutated(jsons[i % 3], rng));
     refusals +=
         refused([&] { return make_tokenizer_from_sentencepiece(mutated(spiece, rng), "damaged"); });
     refusals += refused([&] {
