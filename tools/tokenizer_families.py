@@ -97,6 +97,8 @@ LLAMA2_DECODER = {"type": "Sequence", "decoders": [SYMBOL_TO_SPACE, {"type": "By
                                                    {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
 GEMMA_DECODER = {"type": "Sequence", "decoders": [SYMBOL_TO_SPACE, {"type": "ByteFallback"}, {"type": "Fuse"}]}
 LLAMA2_TOKENS = [added("<unk>"), added("<s>"), added("</s>")]
+# Older files look for them in normalized text.
+OLD_LLAMA2_TOKENS = [added(t, normalized=True) for t in ("<unk>", "<s>", "</s>")]
 
 
 def metaspace(scheme="always", split_words=True):
@@ -183,8 +185,11 @@ def bpe(lines, normalizer, pre_tokenizer, size, bytes_first=False, alphabet=None
     plain = json.loads(trained.to_str())
     plain["normalizer"], plain["pre_tokenizer"] = normalizer, pre_tokenizer
     trained = Tokenizer.from_str(json.dumps(plain))
-    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=alphabet or [],
-                                  limit_alphabet=len(alphabet) if alphabet else 300, max_token_length=24)
+    if not alphabet:  # of equals the lowest, so that the result is always the same
+        counts = collections.Counter("".join(lines).replace(" ", "▁"))
+        alphabet = sorted(sorted(counts, key=lambda c: (-counts[c], c))[:300])
+    trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, initial_alphabet=alphabet,
+                                  limit_alphabet=len(alphabet), max_token_length=24)
     trained.train_from_iterator(lines, trainer)
     model = json.loads(trained.to_str())["model"]
     names = [t for t, _ in sorted(model["vocab"].items(), key=lambda e: e[1])]
@@ -263,7 +268,7 @@ def families():
                                                           added("<|endoftext|>"), added("<|fim_prefix|>")]),
         "nemo": byte_level_family(NAMED["tekken"], tokens=[added("<unk>"), added("<s>"), added("</s>"), added("[INST]")],
                                   post=template(["<s>"]), ignore_merges=True),
-        "mistral": sentencepiece_family(LLAMA2_TOKENS, LLAMA2_NORMALIZER, None, LLAMA2_DECODER, template(["<s>"])),
+        "mistral": sentencepiece_family(OLD_LLAMA2_TOKENS, LLAMA2_NORMALIZER, None, LLAMA2_DECODER, template(["<s>"])),
         "mistral3": sentencepiece_family(LLAMA2_TOKENS + [added("[INST]"), added("[/INST]")], None,
                                          metaspace("first", False), LLAMA2_DECODER, template(["<s>"])),
         "phi3": sentencepiece_family([added("<unk>"), added("<s>"), added("</s>", special=False, rstrip=True),

@@ -83,18 +83,17 @@ AddedToken read_added_token(const JsonNode& node, int32_t id) {
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer* normalizer)
     : tokens_(std::move(tokens)) {
-  std::vector<std::string> texts;  // as they are looked for
-  texts.reserve(tokens_.size());
+  for (const AddedToken& token : tokens_) {
+    forms_.push_back(token.content);
+    if (token.normalized && normalizer != nullptr) normalizer->apply(forms_.back());
+  }
   std::vector<ByteTrie::Key> raw, normalized;
   // From the last on: the first of tokens with equal texts is found.
   for (size_t i = tokens_.size(); i-- > 0;) {
-    const AddedToken& token = tokens_[i];
-    by_id_[token.id] = i;
-    by_content_[token.content] = i;
-    texts.push_back(token.content);
-    if (token.normalized && normalizer != nullptr) normalizer->apply(texts.back());
-    if (texts.back().empty()) continue;
-    (token.normalized ? normalized : raw).push_back({texts.back(), static_cast<int32_t>(i)});
+    by_id_[tokens_[i].id] = i;
+    by_content_[tokens_[i].content] = i;
+    if (forms_[i].empty()) continue;
+    (tokens_[i].normalized ? normalized : raw).push_back({forms_[i], static_cast<int32_t>(i)});
   }
   raw_ = ByteTrie(std::move(raw));
   normalized_ = ByteTrie(std::move(normalized));

@@ -47,9 +47,13 @@ class AddedTokens {
   /// Null if there is none.
   const AddedToken* find(int32_t id) const;
   const AddedToken* find(std::string_view content) const;
+  /// What decoders get for the token with this id, which must exist: as it is looked for in the
+  /// text, because they undo the normalizer.
+  std::string_view form(int32_t id) const { return forms_[by_id_.at(id)]; }
 
  private:
   std::vector<AddedToken> tokens_;
+  std::vector<std::string> forms_;  // of each token, as it is looked for in the text
   std::map<int32_t, size_t> by_id_;
   std::map<std::string, size_t, std::less<>> by_content_;
   ByteTrie raw_, normalized_;  // of indices of tokens_

@@ -75,6 +75,10 @@ class PipelineTokenizer final : public Tokenizer {
     const AddedToken* token = added_.find(id);
     return token != nullptr ? std::string_view(token->content) : model().vocabulary().text(id);
   }
+  /// What decoders get.
+  std::string_view form_of(int32_t id) const {
+    return added_.find(id) != nullptr ? added_.form(id) : model().vocabulary().text(id);
+  }
   const Decoder& decoder() const { return parts_.own_decoder ? *parts_.own_decoder : *decoder_; }
 
  private:
@@ -252,7 +256,7 @@ class PipelineStream final : public DecodeStream {
   }
   void put(int32_t id) {
     if (skip_special_ && tokenizer_.is_special(id)) return;
-    const std::string_view text = tokenizer_.text_of(id);
+    const std::string_view text = tokenizer_.form_of(id);
     if (!text.empty()) head_->part(text, true);
   }
 

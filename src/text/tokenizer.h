@@ -88,7 +88,7 @@ std::unique_ptr<Tokenizer> make_tokenizer_from_vocab_merges(std::string_view voc
                                                             std::string_view tokenizer_config,
                                                             std::string_view where);
 
-/// SentencePiece `.model` (protobuf bytes), BPE models (and unigram refused by name until built).
+/// SentencePiece `.model` (protobuf bytes), BPE models; other kinds are refused by name.
 std::unique_ptr<Tokenizer> make_tokenizer_from_sentencepiece(std::string_view model,
                                                              std::string_view where);
 
