@@ -1,45 +1,13 @@
 #include "engine/block.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
 
 #include "base/checked_math.h"
 #include "tensor/ops.h"
 
 namespace twofold {
 namespace {
-
-using ActivationFn = void (*)(const float*, float*, int64_t);
-ActivationFn activation_of(Activation activation, const Ops& op) {
-  switch (activation) {
-    case Activation::kGeluErf:
-      return op.gelu_erf;
-    case Activation::kGeluTanh:
-      return op.gelu_tanh;
-    case Activation::kSilu:
-      return op.silu;
-    case Activation::kRelu:
-      return op.relu;
-  }
-  fail(ErrorCode::kInternal, "activation", "not listed");
-}
-
-/// Shows the input to the observer. @return true if nothing after it is wanted.
-bool show(const InputGroup& group, Matrix<const float> x, const InputObserver& observer,
-          std::string_view stop_at) {
-  if (observer) observer(group.input, x);
-  return !stop_at.empty() && group.input == stop_at;
-}
-
-/// What the linears share of their input is made once.
-void apply(const InputGroup& group, Matrix<const float> x, Matrix<float> y, const Context& ctx) {
-  LinearInput input(x, group.one_basis);
-  int64_t column = 0;
-  for (const auto& linear : group.linears) {
-    linear->apply(input, {y.data + column, y.rows, linear->rows(), y.stride}, ctx);
-    column += linear->rows();
-  }
-}
 
 /// x += factor added, both [tokens, hidden].
 void add_rows(double factor, Matrix<const float> added, Matrix<float> x, const Context& ctx) {
@@ -60,59 +28,30 @@ void copy_rows(Matrix<const float> from, Matrix<float> to) {
 }
 
 int64_t qkv_width(const ModelConfig& c) { return c.q_width() + 2 * c.kv_width(); }
-int64_t mlp_in_width(const ModelConfig& c) { return c.intermediate * (c.gated_mlp ? 2 : 1); }
 
 }  // namespace
 
 void BlockBuffers::ensure(const ModelConfig& c, int64_t tokens) {
-  const int64_t attention = qkv_width(c) + c.q_width();
-  const int64_t mlp = mlp_in_width(c) + c.intermediate;
   narrow.ensure(static_cast<size_t>(tokens * c.hidden));
   if (c.parallel_residual) second.ensure(static_cast<size_t>(tokens * c.hidden));
-  wide.ensure(static_cast<size_t>(tokens * std::max(attention, mlp)));
-}
-
-void InputGroup::find_basis() {
-  one_basis = std::ranges::all_of(
-      linears, [&](const auto& linear) { return linear->shares_input(*linears.front()); });
+  wide.ensure(static_cast<size_t>(tokens * (qkv_width(c) + c.q_width())));
 }
 
 Block::Block(const ModelFiles& files, int layer)
     : files_(files), layer_(layer), kind_(files.config.layer(layer)) {
   TWOFOLD_ASSERT(layer >= 0 && layer < files.config.layers);
+  std::vector<const Slot*> linears;
+  std::map<std::string_view, const Slot*> biases;
   for (const Slot& slot : files.slots) {
     if (slot.layer != layer) continue;
-    InputGroup* group = nullptr;
-    switch (slot.role) {
-      case Role::kAttentionIn:
-        group = &attention_in_;
-        break;
-      case Role::kAttentionOut:
-        group = &attention_out_;
-        break;
-      case Role::kMlpIn:
-        group = &mlp_in_;
-        break;
-      case Role::kMlpOut:
-        group = &mlp_out_;
-        break;
-      case Role::kEmbedding:
-      case Role::kPosition:
-      case Role::kHead:
-      case Role::kNorm:
-      case Role::kBias:
-      case Role::kProjection:
-      case Role::kRouter:
-        continue;
-    }
-    group->input = slot.input;
-    group->slots.push_back(slot.slot);
-    group->linears.push_back(
-        std::make_unique<Linear>(files, slot, files.find(slot.slot + ".bias")));
+    if (slot.role == Role::kBias) biases[slot.slot] = &slot;
+    if (is_block_linear(slot.role) || slot.role == Role::kRouter) linears.push_back(&slot);
   }
-  for (InputGroup* group : {&attention_in_, &attention_out_, &mlp_in_, &mlp_out_}) {
-    group->find_basis();
+  for (const Slot* slot : linears) {
+    const auto bias = biases.find(slot->slot + ".bias");
+    add_linear(*slot, bias == biases.end() ? nullptr : bias->second);
   }
+  bind_groups();
   const std::string prefix = fmt::format("layers.{}.", layer);
   attention_norm_ = read_norm(files, prefix + "attn_norm");
   attention_post_norm_ = read_norm(files, prefix + "attn_post_norm");
@@ -123,17 +62,67 @@ Block::Block(const ModelFiles& files, int layer)
   if (files.config.position == PositionKind::kAlibi) slopes_ = alibi_slopes(files.config.heads);
 }
 
-int64_t Block::stored_bytes() const {
-  int64_t bytes = 0;
-  for (const InputGroup* group : {&attention_in_, &attention_out_, &mlp_in_, &mlp_out_}) {
-    for (const auto& linear : group->linears) bytes += linear->stored_bytes();
+/// Adds to the group of its input. The rules of a family name the inputs in their order.
+void Block::add_linear(const Slot& slot, const Slot* bias) {
+  auto group = std::ranges::find(groups_, slot.input, [](const auto& g) { return g->input; });
+  if (group == groups_.end()) {
+    group = groups_.insert(groups_.end(), std::make_unique<InputGroup>());
+    (*group)->input = slot.input;
+    (*group)->role = slot.role;
+    (*group)->expert = slot.expert;
   }
-  return bytes;
+  (*group)->slots.push_back(slot.slot);
+  (*group)->linears.push_back(std::make_unique<Linear>(files_, slot, bias));
+}
+
+void Block::bind_groups() {
+  const InputGroup* router = nullptr;
+  std::vector<Mlp> experts(static_cast<size_t>(kind_.experts ? files_.config.experts : 0));
+  for (const auto& group : groups_) {
+    group->find_basis();
+    Mlp& mlp = group->expert < 0 ? mlp_ : experts[static_cast<size_t>(group->expert)];
+    switch (group->role) {
+      case Role::kAttentionIn:
+        attention_in_ = group.get();
+        break;
+      case Role::kAttentionOut:
+        attention_out_ = group.get();
+        break;
+      case Role::kRouter:
+        router = group.get();
+        break;
+      case Role::kMlpIn:
+        mlp.in = group.get();
+        break;
+      case Role::kMlpOut:
+        mlp.out = group.get();
+        break;
+      case Role::kEmbedding:
+      case Role::kPosition:
+      case Role::kHead:
+      case Role::kNorm:
+      case Role::kBias:
+      case Role::kProjection:
+        fail(ErrorCode::kInternal, group->input, "is no input of a block's linear");
+    }
+  }
+  if (kind_.experts) experts_.emplace(files_.config, router, std::move(experts));
+}
+
+int64_t Block::stored_bytes() const {
+  int64_t bytes = 0, experts = 0;
+  for (const auto& group : groups_) {
+    for (const auto& linear : group->linears) {
+      (group->expert < 0 ? bytes : experts) += linear->stored_bytes();
+    }
+  }
+  if (experts == 0) return bytes;
+  return bytes + experts * files_.config.experts_per_token / files_.config.experts;
 }
 
 void Block::replace(std::string_view slot, const PackedMatrix& packed,
                     const TransformSpec& transform) {
-  for (InputGroup* group : {&attention_in_, &attention_out_, &mlp_in_, &mlp_out_}) {
+  for (const auto& group : groups_) {
     for (size_t i = 0; i < group->slots.size(); ++i) {
       if (group->slots[i] != slot) continue;
       std::unique_ptr<Linear>& linear = group->linears[i];
@@ -151,10 +140,7 @@ void Block::replace(std::string_view slot, const PackedMatrix& packed,
 }
 
 bool Block::has_input(std::string_view input) const {
-  for (const InputGroup* group : {&attention_in_, &attention_out_, &mlp_in_, &mlp_out_}) {
-    if (group->input == input) return true;
-  }
-  return false;
+  return std::ranges::any_of(groups_, [&](const auto& group) { return group->input == input; });
 }
 
 void Block::run(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers, const Context& ctx,
@@ -162,20 +148,21 @@ void Block::run(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers, c
   const ModelConfig& c = files_.config;
   TWOFOLD_ASSERT(x.rows == pass.tokens && x.cols == c.hidden);
   buffers.ensure(c, pass.tokens);
+  const InputWatch watch{observer, stop_at};
   const Matrix<float> branch(buffers.narrow.data(), pass.tokens, c.hidden);
   enter(attention_norm_, x, branch, ctx);
-  if (run_attention(pass, branch, buffers, ctx, observer, stop_at)) return;
+  if (run_attention(pass, branch, buffers, watch, ctx)) return;
   if (c.parallel_residual) {
     const Matrix<float> second(buffers.second.data(), pass.tokens, c.hidden);
     enter(mlp_norm_, x, second, ctx);
     leave(attention_norm_, attention_post_norm_, branch, x, ctx);
-    if (run_mlp(second, buffers, ctx, observer, stop_at)) return;
+    if (run_mlp(second, buffers, watch, ctx)) return;
     leave(mlp_norm_, mlp_post_norm_, second, x, ctx);
     return;
   }
   leave(attention_norm_, attention_post_norm_, branch, x, ctx);
   enter(mlp_norm_, x, branch, ctx);
-  if (run_mlp(branch, buffers, ctx, observer, stop_at)) return;
+  if (run_mlp(branch, buffers, watch, ctx)) return;
   leave(mlp_norm_, mlp_post_norm_, branch, x, ctx);
 }
 
@@ -203,16 +190,15 @@ void Block::leave(const std::optional<Norm>& norm, const std::optional<Norm>& br
 // narrow [tokens, hidden]: the normed stream, replaced by what attention adds to it.
 // @return true if stopped.
 bool Block::run_attention(const BlockPass& pass, Matrix<float> narrow, BlockBuffers& buffers,
-                          const Context& ctx, const InputObserver& observer,
-                          std::string_view stop_at) const {
+                          const InputWatch& watch, const Context& ctx) const {
   const ModelConfig& c = files_.config;
   const Matrix<float> qkv(buffers.wide.data(), pass.tokens, qkv_width(c));
   const Matrix<float> attended(qkv.data + qkv.rows * qkv.cols, pass.tokens, c.q_width());
-  if (show(attention_in_, narrow, observer, stop_at)) return true;
-  apply(attention_in_, narrow, qkv, ctx);
+  if (watch.show(*attention_in_, narrow)) return true;
+  attention_in_->apply(narrow, qkv, ctx);
   attend(pass, qkv.data, attended.data, ctx);
-  if (show(attention_out_, attended, observer, stop_at)) return true;
-  apply(attention_out_, attended, narrow, ctx);
+  if (watch.show(*attention_out_, attended)) return true;
+  attention_out_->apply(attended, narrow, ctx);
   return false;
 }
 
@@ -289,33 +275,13 @@ void Block::place(const BlockPass& pass, const SequenceRows& sequence, int64_t b
 
 // narrow [tokens, hidden]: the normed stream, replaced by what the MLP adds to it.
 // @return true if stopped.
-bool Block::run_mlp(Matrix<float> narrow, BlockBuffers& buffers, const Context& ctx,
-                    const InputObserver& observer, std::string_view stop_at) const {
-  const ModelConfig& c = files_.config;
-  const Ops& op = ops(ctx.isa);
-  const int64_t n = c.intermediate;
-  const Matrix<float> in(buffers.wide.data(), narrow.rows, mlp_in_width(c));
-  const Matrix<float> mid(in.data + in.rows * in.cols, narrow.rows, n);
-  if (show(mlp_in_, narrow, observer, stop_at)) return true;
-  apply(mlp_in_, narrow, in, ctx);
-  const ActivationFn activation = activation_of(c.activation, op);
-  const bool silu = c.activation == Activation::kSilu;
-  for_rows(narrow.rows, ctx, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const float* gate = in.row(r).data();
-      float* y = mid.row(r).data();
-      if (c.gated_mlp && silu) {
-        op.silu_mul(gate, gate + n, y, n);
-        continue;
-      }
-      activation(gate, y, n);
-      if (c.gated_mlp) {
-        for (int64_t i = 0; i < n; ++i) y[i] *= gate[n + i];
-      }
-    }
-  });
-  if (show(mlp_out_, mid, observer, stop_at)) return true;
-  apply(mlp_out_, mid, narrow, ctx);
+bool Block::run_mlp(Matrix<float> narrow, BlockBuffers& buffers, const InputWatch& watch,
+                    const Context& ctx) const {
+  if (experts_) return experts_->run(narrow, buffers.experts, buffers.wide, watch, ctx);
+  if (watch.show(*mlp_.in, narrow)) return true;
+  const Matrix<float> mid = mlp_.mid(files_.config, narrow, buffers.wide, ctx);
+  if (watch.show(*mlp_.out, mid)) return true;
+  mlp_.out->apply(mid, narrow, ctx);
   return false;
 }
 

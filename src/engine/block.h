@@ -14,8 +14,10 @@
 #include "base/aligned_buffer.h"
 #include "base/context.h"
 #include "engine/attention.h"
+#include "engine/experts.h"
+#include "engine/input_group.h"
 #include "engine/kv_cache.h"
-#include "engine/linear.h"
+#include "engine/mlp.h"
 #include "engine/model.h"
 #include "engine/norm.h"
 #include "engine/rope_table.h"
@@ -46,16 +48,8 @@ struct BlockPass {
 /// the MLP waits in `second`.
 struct BlockBuffers {
   AlignedBuffer<float> narrow, second, wide;
+  ExpertBuffers experts;
   void ensure(const ModelConfig& config, int64_t tokens);
-};
-
-/// Linears that read one input and write side by side into one row of outputs.
-struct InputGroup {
-  std::string input;               // Slot::input
-  std::vector<std::string> slots;  // Slot::slot of each linear
-  std::vector<std::unique_ptr<Linear>> linears;
-  bool one_basis = true;  // the basis of the first serves all; found again when one changes
-  void find_basis();
 };
 
 class Block {
@@ -63,14 +57,14 @@ class Block {
   /// Binds block `layer`. @throws as Model::load.
   Block(const ModelFiles& files, int layer);
 
-  /// Bytes of the matrices that one token reads.
+  /// Bytes of the matrices that one token reads; of experts the share that is chosen for it.
   int64_t stored_bytes() const;
   /// The linear in slot `slot` multiplies by `packed` from now on; its bias stays.
   /// @throws Error(kInvalidArgument) if the block has no such linear of this shape.
   void replace(std::string_view slot, const PackedMatrix& packed, const TransformSpec& transform);
   /// Name of the input that the last linear reads. The inputs in order: attention in, attention
-  /// out, MLP in, MLP out.
-  const std::string& last_input() const { return mlp_out_.input; }
+  /// out, MLP in, MLP out; of experts: router, all experts' in, all experts' out.
+  const std::string& last_input() const { return groups_.back()->input; }
   bool has_input(std::string_view input) const;
 
   /// Runs the block in place: x [pass.tokens, hidden]. With `stop_at`, stops once `observer` has
@@ -79,18 +73,16 @@ class Block {
            const InputObserver& observer, std::string_view stop_at = {}) const;
 
  private:
-  bool run_branches(const BlockPass& pass, Matrix<float> x, BlockBuffers& buffers,
-                    const Context& ctx, const InputObserver& observer,
-                    std::string_view stop_at) const;
+  void add_linear(const Slot& slot, const Slot* bias);
+  void bind_groups();
   void enter(const std::optional<Norm>& norm, Matrix<float> x, Matrix<float> branch,
              const Context& ctx) const;
   void leave(const std::optional<Norm>& norm, const std::optional<Norm>& branch_norm,
              Matrix<float> branch, Matrix<float> x, const Context& ctx) const;
-  bool run_attention(const BlockPass& pass, Matrix<float> normed, BlockBuffers& buffers,
-                     const Context& ctx, const InputObserver& observer,
-                     std::string_view stop_at) const;
-  bool run_mlp(Matrix<float> normed, BlockBuffers& buffers, const Context& ctx,
-               const InputObserver& observer, std::string_view stop_at) const;
+  bool run_attention(const BlockPass& pass, Matrix<float> narrow, BlockBuffers& buffers,
+                     const InputWatch& watch, const Context& ctx) const;
+  bool run_mlp(Matrix<float> narrow, BlockBuffers& buffers, const InputWatch& watch,
+               const Context& ctx) const;
   void attend(const BlockPass& pass, float* qkv, float* attended, const Context& ctx) const;
   void place(const BlockPass& pass, const SequenceRows& sequence, int64_t begin, Matrix<float> qkv,
              Isa isa) const;
@@ -102,10 +94,11 @@ class Block {
   std::optional<Norm> attention_norm_, mlp_norm_;            // of the stream
   std::optional<Norm> attention_post_norm_, mlp_post_norm_;  // of what a branch adds
   std::optional<Norm> q_norm_, k_norm_;
-  InputGroup attention_in_;   // writes q | k | v
-  InputGroup attention_out_;  // one
-  InputGroup mlp_in_;         // writes gate | up, or up
-  InputGroup mlp_out_;        // one
+  std::vector<std::unique_ptr<InputGroup>> groups_;  // in the order in which they read
+  const InputGroup* attention_in_ = nullptr;         // writes q | k | v
+  const InputGroup* attention_out_ = nullptr;        // one linear
+  Mlp mlp_;                                          // of a block without experts
+  std::optional<Experts> experts_;
 };
 
 }  // namespace twofold

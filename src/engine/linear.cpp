@@ -61,7 +61,7 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   if (!slot.format.empty()) packed_ = packed_of(files, slot);
   source_ = source_of(slot, packed_);
   set_kernels();
-  stored_bytes_ = static_cast<int64_t>(slot.tensor->bytes.size());
+  stored_bytes_ = slot_bytes(slot);
   if (!slot.transform.is_null()) bind_stored_transform(files, slot);
   if (slot.activation_block != 0) {
     activation_block_ = slot.activation_block;

@@ -43,8 +43,8 @@ class Model {
 
   /// Runs the blocks. @return hidden states after the final norm, [sum of lengths, hidden],
   /// sequences one after the other. The result of a sequence does not depend on the others, except
-  /// that a batch of fewer than kGemmMinRows tokens in all adds its products in another order
-  /// (float rounding only).
+  /// that a batch of fewer than kGemmMinRows tokens in all, or an expert that has fewer of them,
+  /// adds its products in another order (float rounding only).
   /// @throws Error(kInvalidArgument) on an id outside the vocabulary, an empty sequence, or a
   /// sequence beyond the model's context.
   AlignedBuffer<float> forward(std::span<const SequenceInput> batch, const Context& ctx,

@@ -99,6 +99,9 @@ struct TensorRule {
   /// Hugging Face folders store the numbers less this (Gemma's norms: 1); GGUF files do not.
   float stored_less = 0;
   std::string_view alias = "";  // other name of `source`, as some versions of its makers write it
+  /// Of an expert's linear: an input whose tokens are those of all experts, which stands in where
+  /// the expert's own are too few to calibrate it.
+  std::string_view wider_input = {};
 };
 
 /// `pattern` with "{i}" as the number of the layer and "{e}" as that of the expert.

@@ -315,9 +315,13 @@ int64_t get_window(const JsonFields& fields, int64_t absent) {
 }
 
 void set_window(ModelConfig& c, int64_t window) {
-  if (window == 0 || c.layers <= 0 || c.layers > 1 << 20)
-    return;  // check_config refuses the latter
-  c.layer_configs.assign(static_cast<size_t>(c.layers), {.window = window});
+  if (window != 0) set_layers(c, [&](int64_t) { return LayerConfig{.window = window}; });
+}
+
+void set_layers(ModelConfig& c, const std::function<LayerConfig(int64_t layer)>& of) {
+  if (c.layers <= 0 || c.layers > 1 << 20) return;
+  c.layer_configs.resize(static_cast<size_t>(c.layers));
+  for (int64_t i = 0; i < c.layers; ++i) c.layer_configs[static_cast<size_t>(i)] = of(i);
 }
 
 void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
@@ -343,6 +347,9 @@ void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
   }
 }
 
+/// More than any model has; keeps sums of sides far from overflow.
+constexpr int64_t kMostExperts = 1 << 16;
+
 void check_config(const ModelConfig& c, std::string_view where) {
   struct Side {
     const char* name;
@@ -361,6 +368,18 @@ void check_config(const ModelConfig& c, std::string_view where) {
   if (c.heads % c.kv_heads != 0) {
     fail(ErrorCode::kCorruptFile, where,
          "{} attention heads cannot share {} key-value heads evenly", c.heads, c.kv_heads);
+  }
+  if (std::ranges::any_of(c.layer_configs, &LayerConfig::experts)) {
+    if (c.experts <= 0 || c.experts > kMostExperts || c.experts_per_token <= 0 ||
+        c.experts_per_token > c.experts) {
+      fail(ErrorCode::kCorruptFile, where,
+           "expected 1 to {} experts, of which a token has 1 or more, found {} of {}", kMostExperts,
+           c.experts_per_token, c.experts);
+    }
+    if (c.expert_intermediate <= 0 || c.expert_intermediate > int64_t{1} << 31) {
+      fail(ErrorCode::kCorruptFile, where,
+           "intermediate size of experts: expected 1 to 2^31, found {}", c.expert_intermediate);
+    }
   }
   if (c.table_width() <= 0 || c.table_width() > int64_t{1} << 31) {
     fail(ErrorCode::kCorruptFile, where, "width of the token table: expected 1 to 2^31, found {}",

@@ -85,6 +85,10 @@ int64_t get_window(const JsonFields& fields, int64_t absent);
 /// A window for every layer; 0: none.
 void set_window(ModelConfig& config, int64_t window);
 
+/// The configuration of each layer, as `of(layer)` says. Does nothing for a number of layers that
+/// check_config refuses.
+void set_layers(ModelConfig& config, const std::function<LayerConfig(int64_t layer)>& of);
+
 /// Windows of layers: by layer_types if there are any, else as `slides(layer)` says.
 void set_windows(ModelConfig& config, const JsonFields& fields, int64_t window,
                  const std::function<bool(int64_t layer)>& slides);

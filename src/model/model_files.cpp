@@ -61,7 +61,9 @@ class Binder {
     slot.name = tensor_name(rule, layer, expert);
     slot.role = rule.role;
     slot.layer = static_cast<int>(layer);
+    slot.expert = expert;
     slot.input = numbered(rule.input, layer, expert);
+    slot.wider_input = numbered(rule.wider_input, layer);
     slot.shape = {side_length(rule.rows, config)};
     if (rule.cols != Side::kNone) slot.shape.push_back(side_length(rule.cols, config));
     slot.hf_stored_less = rule.stored_less;
@@ -338,6 +340,11 @@ ModelFiles open_model(const fs::path& path) {
   }
   Binder(files).bind_all();
   return files;
+}
+
+int64_t slot_bytes(const Slot& slot) {
+  if (!slot.format.empty()) return static_cast<int64_t>(slot.tensor->bytes.size());
+  return stored_bytes(*slot.tensor->type, slot.shape, slot.name);
 }
 
 std::vector<float> read_vector(const Slot& slot) {

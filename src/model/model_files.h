@@ -23,9 +23,11 @@ struct Slot {
   std::string name;   // Hugging Face name of the tensor; of a part of a fused one "<fused>.<part>"
   std::string fused;  // name of that fused tensor; empty: none
   Role role = Role::kNorm;
-  int layer = -1;     // block number; -1 outside blocks
-  std::string input;  // name of the layer input a linear reads; empty otherwise
-  Shape shape;        // logical: [out, in], or [n] for vectors
+  int layer = -1;           // block number; -1 outside blocks
+  int64_t expert = -1;      // of the mixture in the block; -1: the tensor is no expert's
+  std::string input;        // name of the layer input a linear reads; empty otherwise
+  std::string wider_input;  // TensorRule::wider_input
+  Shape shape;              // logical: [out, in], or [n] for vectors
   const StoredTensor* tensor = nullptr;
   WeightView view;
   WeightView hf_view;        // where a plain Hugging Face folder holds it in `fused` or `name`
@@ -62,6 +64,9 @@ struct ModelFiles {
 /// Opens a folder, a .gguf file or a .bin file, and binds and checks every tensor of the family.
 /// @throws Error(kIo | kCorruptFile | kUnsupported): one line with file, expected, found.
 ModelFiles open_model(const std::filesystem::path& path);
+
+/// Bytes that the file holds for the slot alone: of a fused or stacked tensor its part.
+int64_t slot_bytes(const Slot& slot);
 
 /// A one-dimensional slot (norm, bias) as floats, [n], in logical order.
 std::vector<float> read_vector(const Slot& slot);

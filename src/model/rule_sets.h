@@ -39,6 +39,22 @@ constexpr TensorRule part_of(TensorRule rule, FusedPart part) {
   return rule;
 }
 
+enum class ExpertPart { kIn, kOut };
+
+/// One of the matrices of an expert, whose tokens are its own. GGUF files hold those of all experts
+/// in one tensor.
+constexpr TensorRule expert_rule(std::string_view slot, std::string_view source,
+                                 std::string_view gguf, ExpertPart part) {
+  if (part == ExpertPart::kOut) {
+    return linear_rule(slot, source, gguf, Role::kMlpOut, Side::kHidden, Side::kExpertIntermediate,
+                       "layers.{i}.mlp.experts.{e}.mid", When::kExperts);
+  }
+  TensorRule rule = linear_rule(slot, source, gguf, Role::kMlpIn, Side::kExpertIntermediate,
+                                Side::kHidden, "layers.{i}.mlp.experts.{e}.in", When::kExperts);
+  rule.wider_input = "layers.{i}.mlp.in";
+  return rule;
+}
+
 template <size_t... N>
 constexpr auto join_rules(const std::array<TensorRule, N>&... pieces) {
   std::array<TensorRule, (N + ...)> all{};
