@@ -22,6 +22,7 @@ struct CollectedMoment {
   SecondMoment moment;
   int64_t dropped = 0;        // tokens with a number that is not finite
   std::vector<float> sample;  // [sampled rows, cols] of the inputs, finite, evenly spaced
+  std::string note = {};      // what was done to the moment; for the report
 };
 
 /// Largest share of an input's tokens that may be dropped.

@@ -41,16 +41,15 @@ MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, const Context& ctx)
   matrix.rows = slot.shape[0];
   matrix.cols = slot.shape[1];
   const bool table = slot.role == Role::kEmbedding && tied_head;
-  matrix.per_prompt_token = is_block_linear(slot.role);
+  matrix.per_prompt_token = is_block_linear(slot.role) || slot.role == Role::kRouter;
   matrix.per_token = matrix.per_prompt_token || slot.role == Role::kHead || table;
   matrix.one_row = matrix.many_rows = kDecodedPanels;
+  matrix.bytes = slot_bytes(slot);
   if (slot.format.empty()) {
     matrix.format = lower(slot.tensor->type->name);
-    matrix.bytes = stored_bytes(*slot.tensor->type, slot.shape, slot.name);
     return matrix;
   }
   matrix.format = slot.format;
-  matrix.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
   const std::vector<const Kernel*> kernels = kernels_of(parse_format(slot.format));
   matrix.fast = true;
   matrix.one_row = kernel_name(kernels, 1, ctx, matrix.fast);
@@ -96,18 +95,31 @@ ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx) {
       std::ranges::any_of(files.slots, [](const Slot& slot) { return slot.role == Role::kHead; });
   ModelTraffic traffic;
   std::map<std::string, int64_t> format_bytes;
+  struct Read {
+    int64_t bytes = 0, weights = 0;
+  };
+  Read always;                  // of block linears
+  std::map<int, Read> experts;  // of all that a block has
   for (const Slot& slot : files.slots) {
     if (slot.shape.size() != 2) continue;
     MatrixKernel matrix = matrix_kernel(slot, !has_head, ctx);
     if (matrix.per_prompt_token) {
-      traffic.block_bytes += matrix.bytes;
-      traffic.block_weights += matrix.rows * matrix.cols;
+      Read& read = slot.expert < 0 ? always : experts[slot.layer];
+      read.bytes += matrix.bytes;
+      read.weights += matrix.rows * matrix.cols;
       format_bytes[matrix.format] += matrix.bytes;
     } else if (matrix.per_token) {
       traffic.head_bytes += matrix.bytes;
       traffic.head_weights += matrix.rows * matrix.cols;
     }
     traffic.matrices.push_back(std::move(matrix));
+  }
+  traffic.block_bytes = always.bytes;
+  traffic.block_weights = always.weights;
+  for (const auto& [layer, all] : experts) {
+    const ModelConfig& c = files.config;
+    traffic.block_bytes += all.bytes * c.experts_per_token / c.experts;
+    traffic.block_weights += all.weights * c.experts_per_token / c.experts;
   }
   const auto most =
       std::ranges::max_element(format_bytes, {}, [](const auto& f) { return f.second; });

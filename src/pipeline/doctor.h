@@ -40,7 +40,8 @@ MachineReport diagnose_machine(const Context& ctx);
 struct MatrixKernel {
   std::string name, format;
   int64_t rows = 0, cols = 0, bytes = 0;
-  bool per_token = false;          // multiplied for every token; false: rows are looked up
+  bool per_token = false;          // multiplied for every token (of experts: for those that are
+                                   // given to this one); false: rows are looked up
   bool per_prompt_token = false;   // multiplied for every token of a prompt: all but the head
   std::string one_row, many_rows;  // kernels for one token, and for kPromptRows of a prompt (the
                                    // head: for its last one)
@@ -50,6 +51,7 @@ struct MatrixKernel {
 struct ModelTraffic {
   std::vector<MatrixKernel> matrices;  // every two-dimensional tensor
   std::string format;                  // of most bytes of the block linears
+  /// Of experts the share that a token has.
   int64_t block_bytes = 0, head_bytes = 0;
   int64_t block_weights = 0, head_weights = 0;
   /// Bytes of matrices that one token reads.

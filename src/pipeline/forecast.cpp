@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "calib/filled_moment.h"
 #include "calib/moment_sum.h"
 #include "engine/block_runner.h"
 #include "pipeline/dense_weights.h"
@@ -28,10 +29,9 @@ double seconds_of(const Body& body) {
   return seconds_since(start);
 }
 
-/// Measured costs of the first block, one sample.
+/// Measured costs of one block, one sample.
 struct BlockCosts {
   double observe = 0, advance = 0;
-  std::map<int64_t, SecondMoment> moments;  // of inputs, by their number of columns
 };
 
 class Estimator {
@@ -41,15 +41,17 @@ class Estimator {
       : source_(source), work_(work), samples_(samples), options_(options), ctx_(ctx) {}
 
   double seconds(MemoryMode mode) {
-    if (samples_ != nullptr) measure_block();
+    if (samples_ != nullptr) measure_blocks();
     double seconds = 0;
     for (const PlannedBlock& block : work_.output.blocks) {
-      for (const auto& stage : stages_of(block, mode.input_by_input)) {
-        if (!work_.calibrated(stage).empty()) seconds += passes() * costs_.observe;
+      for (const auto& stage : stages_of(block, mode.stages)) {
+        if (!work_.calibrated(stage).empty()) seconds += passes() * costs_of(block.layer).observe;
         for (const PlannedInput& input : stage) seconds += solve_seconds(input);
       }
     }
-    seconds += passes() * costs_.advance * work_.last_calibrated;
+    for (int layer = 0; layer < work_.last_calibrated; ++layer) {
+      seconds += passes() * costs_of(layer).advance;
+    }
     for (const PlannedTensor& tensor : work_.output.kept) seconds += read_seconds(tensor.slot);
     return seconds + (options_.score ? score_seconds() : 0);
   }
@@ -73,14 +75,27 @@ class Estimator {
     return ids;
   }
 
-  /// Runs one sample through the first block, twice: the first time reads the weights.
-  void measure_block() {
+  /// One block of each kind: those with experts cost what others do not.
+  void measure_blocks() {
+    for (int layer = 0; layer < source_.config.layers; ++layer) {
+      const bool experts = source_.config.layer(layer).experts;
+      if (!blocks_.contains(experts)) blocks_[experts] = measure_block(layer);
+    }
+  }
+
+  const BlockCosts& costs_of(int layer) const {
+    return blocks_.at(source_.config.layer(layer).experts);
+  }
+
+  /// Runs one sample through a block, twice: the first time reads the weights. Keeps a moment of
+  /// each number of columns.
+  BlockCosts measure_block(int layer) {
     const std::vector<int32_t> ids = probe_ids();
     const int64_t tokens = std::ssize(ids), width = source_.config.hidden;
     AlignedBuffer<float> buffer(static_cast<size_t>(tokens * width));
     const Matrix<float> stream(buffer.data(), tokens, width);
     embed_sequence(source_, ids, stream, ctx_);
-    const BlockRunner runner(source_, 0);
+    const BlockRunner runner(source_, layer);
     std::map<std::string, MomentSum, std::less<>> sums;
     const auto observe = [&] {
       runner.observe(stream, {}, ctx_, [&](std::string_view input, Matrix<const float> x) {
@@ -91,12 +106,15 @@ class Estimator {
     };
     observe();
     const double scale = static_cast<double>(longest()) / static_cast<double>(tokens);
-    costs_.observe = scale * seconds_of(observe);
-    costs_.advance = scale * seconds_of([&] { runner.run(stream, ctx_); });
+    BlockCosts costs;
+    costs.observe = scale * seconds_of(observe);
+    costs.advance = scale * seconds_of([&] { runner.run(stream, ctx_); });
     for (auto& [name, sum] : sums) {
       SecondMoment moment = std::move(sum).mean();
-      costs_.moments.try_emplace(moment.cols, std::move(moment));
+      fill_up(moment, nullptr);
+      moments_.try_emplace(moment.cols, std::move(moment));
     }
+    return costs;
   }
 
   double read_seconds(const Slot& slot) const {
@@ -148,7 +166,7 @@ class Estimator {
       std::copy_n(whole.data() + r * slot.shape[1], cols, weight.row(r).data());
     }
     SecondMoment moment;
-    if (calibrated) moment = corner_of(costs_.moments.at(slot.shape[1]), cols);
+    if (calibrated) moment = corner_of(moments_.at(slot.shape[1]), cols);
     const SecondMoment* known = calibrated ? &moment : nullptr;
     std::shared_ptr<const PreparedInput> input;
     MatrixCosts costs;
@@ -188,14 +206,14 @@ class Estimator {
 
   /// Both models over the held-back tokens, through blocks and head.
   double score_seconds() {
-    if (samples_ == nullptr) measure_block();
+    if (samples_ == nullptr) measure_blocks();
     constexpr double kTokens = 2048;
     const ModelConfig& c = source_.config;
-    int64_t blocks = 0;
-    for (const int64_t weights : work_.block_weights) blocks += weights;
+    double seconds = 0;
+    for (int layer = 0; layer < c.layers; ++layer) seconds += costs_of(layer).advance;
     const auto first = static_cast<double>(std::max<int64_t>(1, work_.block_weights.front()));
-    const double products = static_cast<double>(blocks + c.vocab_size * c.hidden) / first;
-    return 2 * products * costs_.advance * kTokens / static_cast<double>(longest());
+    seconds += costs_of(0).advance * static_cast<double>(c.vocab_size * c.hidden) / first;
+    return 2 * seconds * kTokens / static_cast<double>(longest());
   }
 
   const ModelFiles& source_;
@@ -203,7 +221,8 @@ class Estimator {
   const CalibrationSamples* samples_;
   const QuantizeOptions& options_;
   const Context& ctx_;
-  BlockCosts costs_;
+  std::map<bool, BlockCosts> blocks_;        // without experts, with them
+  std::map<int64_t, SecondMoment> moments_;  // of inputs, by their number of columns
   std::map<std::tuple<std::string, int64_t, bool>, MatrixCosts> matrix_costs_;
 };
 
@@ -223,7 +242,7 @@ Forecast forecast_quantization(const ModelFiles& source, const Recipe& recipe,
                               .true_sequential = options.true_sequential,
                               .threads = ctx.pool.size(),
                               .resident_bytes = resident_bytes()};
-  MemoryMode mode = choose_memory_mode(request, options.memory_bytes);
+  const MemoryMode mode = choose_memory_mode(request, options.memory_bytes);
   MemoryNeed need = predict_memory(request, mode);
   Forecast forecast{.bytes = static_cast<int64_t>(weight_file_bytes(work.output)),
                     .peak_memory_bytes = need.bytes,
@@ -236,7 +255,6 @@ Forecast forecast_quantization(const ModelFiles& source, const Recipe& recipe,
         HiddenStates::bytes(std::ssize(known->windows) * std::ssize(known->windows.front()), 0,
                             source.config.hidden, true);
   }
-  mode.input_by_input |= options.true_sequential;
   forecast.seconds = read + Estimator(source, work, known, options, ctx).seconds(mode);
   return forecast;
 }

@@ -1,6 +1,6 @@
 // Forecast: what a quantization will cost, before it starts. Bytes are exact, memory is counted
-// from shapes, time comes from short measurements: one sample through the first block, and a few
-// rows of each kind of matrix through its method.
+// from shapes, time comes from short measurements: one sample through a block of each kind, and a
+// few rows of each kind of matrix through its method.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,6 @@
 #include "pipeline/memory_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 
 #include "base/checked_math.h"
@@ -40,11 +39,16 @@ Longest tokens_of(const CalibrationSamples& samples) {
   return tokens;
 }
 
-/// Activations of `tokens` tokens inside one block: BlockBuffers and the stream.
+/// Activations of `tokens` tokens inside one block: BlockBuffers and the stream. All of them may go
+/// to one expert.
 int64_t activation_bytes(const ModelConfig& c, int64_t tokens) {
   const int64_t attention = 2 * c.q_width() + 2 * c.kv_width();
-  const int64_t mlp = c.intermediate * (c.gated_mlp ? 3 : 2);
-  return tokens * (2 * c.hidden + std::max(attention, mlp)) * kFloat;
+  const bool experts = std::ranges::any_of(c.layer_configs, &LayerConfig::experts);
+  const int64_t intermediate =
+      experts ? std::max(c.intermediate, c.expert_intermediate) : c.intermediate;
+  const int64_t mlp = intermediate * (c.gated_mlp ? 3 : 2);
+  const int64_t routed = experts ? 2 * c.hidden + c.experts + 8 * c.experts_per_token : 0;
+  return tokens * (2 * c.hidden + routed + std::max(attention, mlp)) * kFloat;
 }
 
 /// Numbers and codes of one matrix while it is solved: the copy in the stored basis, codes; with
@@ -106,7 +110,7 @@ class Counter {
   int64_t stored_bytes(int layer) const {
     int64_t bytes = 0;
     for (const Slot& slot : request_.source.slots) {
-      if (slot.layer == layer) bytes += static_cast<int64_t>(slot.tensor->bytes.size());
+      if (slot.layer == layer) bytes += slot_bytes(slot);
     }
     return bytes;
   }
@@ -151,8 +155,7 @@ class Counter {
     const int64_t always =
         states_bytes(mode) + stored_bytes(block.layer) +
         activation_bytes(request_.source.config, tokens_of(*request_.samples).longest);
-    const bool input_by_input = mode.input_by_input || request_.true_sequential;
-    for (const auto& stage : stages_of(block, input_by_input)) {
+    for (const auto& stage : stages_of(block, mode.stages)) {
       int64_t moments = 0;
       for (const auto& [name, cols] : request_.work.calibrated(stage)) {
         moments += cols * cols * kDouble;
@@ -182,6 +185,17 @@ class Counter {
   MemoryNeed need_;
 };
 
+/// From the fastest to the smallest: a file of states is cheaper than passes for each input, and
+/// those are fewer the more experts share one.
+std::vector<StageSize> stage_sizes(const MemoryRequest& request) {
+  std::vector<StageSize> sizes = {{.input_by_input = request.true_sequential},
+                                  {.input_by_input = true}};
+  for (int64_t experts = request.source.config.experts / 2; experts > 0; experts /= 2) {
+    sizes.push_back({.input_by_input = true, .experts = experts});
+  }
+  return sizes;
+}
+
 }  // namespace
 
 int64_t resident_bytes() {
@@ -200,19 +214,15 @@ MemoryNeed predict_memory(const MemoryRequest& request, MemoryMode mode) {
 }
 
 MemoryMode choose_memory_mode(const MemoryRequest& request, std::optional<int64_t> budget) {
-  // From the fastest to the smallest: a file of states is cheaper than passes for each input.
-  constexpr std::array kModes = {
-      MemoryMode{.states_in_memory = true, .input_by_input = false},
-      MemoryMode{.states_in_memory = false, .input_by_input = false},
-      MemoryMode{.states_in_memory = true, .input_by_input = true},
-      MemoryMode{.states_in_memory = false, .input_by_input = true},
-  };
-  if (!budget) return kModes.front();
+  if (!budget) return {.states_in_memory = true, .stages = stage_sizes(request).front()};
   MemoryNeed least{.bytes = INT64_MAX, .phase = {}};
-  for (const MemoryMode mode : kModes) {
-    MemoryNeed need = predict_memory(request, mode);
-    if (need.bytes <= *budget) return mode;
-    if (need.bytes < least.bytes) least = std::move(need);
+  for (const StageSize& stages : stage_sizes(request)) {
+    for (const bool in_memory : {true, false}) {
+      const MemoryMode mode{.states_in_memory = in_memory, .stages = stages};
+      MemoryNeed need = predict_memory(request, mode);
+      if (need.bytes <= *budget) return mode;
+      if (need.bytes < least.bytes) least = std::move(need);
+    }
   }
   fail(ErrorCode::kInvalidArgument, "--memory", "expected at least {}M, which {} needs; found {}M",
        (least.bytes + (1 << 20) - 1) >> 20, least.phase, *budget >> 20);

@@ -14,7 +14,7 @@ namespace twofold {
 
 struct MemoryMode {
   bool states_in_memory = true;  // else in a file of the unfinished folder
-  bool input_by_input = false;   // moments of one input of a block at a time
+  StageSize stages = {};         // of whose inputs moments are in memory at once
 };
 
 struct MemoryNeed {

@@ -69,7 +69,12 @@ void add_to_blocks(OutputPlan& plan, PlannedTensor tensor) {
   auto input = std::find_if(inputs.begin(), inputs.end(), [&](const PlannedInput& candidate) {
     return candidate.name == tensor.slot.input;
   });
-  if (input == inputs.end()) input = inputs.insert(inputs.end(), {tensor.slot.input, {}});
+  if (input == inputs.end()) {
+    input = inputs.insert(inputs.end(), {.name = tensor.slot.input,
+                                         .linears = {},
+                                         .expert = tensor.slot.expert,
+                                         .wider = tensor.slot.wider_input});
+  }
   plan_input_scale(plan, *input, tensor);
   input->linears.push_back(std::move(tensor));
 }

@@ -27,6 +27,8 @@ struct PlannedTensor {
 struct PlannedInput {
   std::string name;
   std::vector<PlannedTensor> linears;
+  int64_t expert = -1;     // Slot::expert
+  std::string wider = {};  // Slot::wider_input
 };
 
 /// The quantized matrices of one block; layer -1 for those outside of blocks, whose inputs have no

@@ -7,10 +7,12 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/peak_memory.h"
+#include "calib/filled_moment.h"
 #include "kernels/int8_activations.h"
 #include "pipeline/activation_block.h"
 #include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
+#include "pipeline/expert_counts.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/output_files.h"
 #include "pipeline/report.h"
@@ -155,8 +157,6 @@ class Quantizer {
     return std::max<int64_t>(1, static_cast<int64_t>((m + n) * n * n / pass));
   }
 
-  bool by_input() const { return options_.true_sequential || mode_.input_by_input; }
-
   int64_t count_steps() const {
     int64_t steps = work_.output.matrices();
     for (const PlannedBlock& block : work_.output.blocks) {
@@ -167,7 +167,7 @@ class Quantizer {
     if (!samples_) return steps;
     int64_t passes = work_.last_calibrated;
     for (const PlannedBlock& block : work_.output.blocks) {
-      for (const auto& stage : stages_of(block, by_input())) {
+      for (const auto& stage : stages_of(block, mode_.stages)) {
         passes += work_.calibrated(stage).empty() ? 0 : 1;
       }
     }
@@ -282,24 +282,61 @@ class Quantizer {
       }
       done.clear();
     };
-    for (const auto& stage : stages_of(block, by_input())) {
-      std::map<std::string, CollectedMoment> moments;
-      if (const auto inputs = work_.calibrated(stage); !inputs.empty()) {
-        say(block.layer, "observe");
-        const PhaseTimer timer = timed("observe");
-        moments = calibration_->observe(runner, inputs, progress_, ctx_);
-      }
+    Moments wider;  // of inputs that stand in for those of experts
+    for (const auto& stage : stages_of(block, mode_.stages)) {
+      Moments moments = observe(runner, block.layer, stage, wider);
       say(block.layer, "quantize");
       for (const PlannedInput& input : stage) {
         const auto moment = moments.find(input.name);
-        quantize_input(input, moment == moments.end() ? nullptr : &moment->second, &done);
-        if (moment != moments.end()) moments.erase(moment);
+        if (moment == moments.end()) {
+          quantize_input(input, nullptr, &done);
+          continue;
+        }
+        add_input(input.name, moment->second);
+        if (input.expert >= 0) fill_moment(input, moment->second, wider);
+        quantize_input(input, &moment->second, &done);
+        moments.erase(moment);
       }
       if (options_.true_sequential) replace();
     }
     replace();
     if (block.layer < work_.last_calibrated) advance(runner, block.layer);
     release_block(source_, block.layer);
+  }
+
+  using Moments = std::map<std::string, CollectedMoment>;
+
+  /// Collects what a stage needs; what stands in for experts goes to `wider`, if it is not there.
+  Moments observe(const BlockRunner& runner, int layer, std::span<const PlannedInput> stage,
+                  Moments& wider) {
+    auto inputs = work_.calibrated(stage);
+    std::erase_if(inputs, [&](const auto& input) { return wider.contains(input.first); });
+    if (inputs.empty()) return {};
+    say(layer, "observe");
+    const PhaseTimer timer = timed("observe");
+    Moments moments = calibration_->observe(runner, inputs, progress_, ctx_);
+    for (const PlannedInput& input : stage) {
+      const auto found = moments.find(input.wider);
+      if (found == moments.end() || wider.contains(input.wider)) continue;
+      if (std::ranges::count(stage, input.wider, &PlannedInput::name) > 0) {
+        wider.insert(*found);
+      } else {
+        wider.insert(moments.extract(found));
+      }
+    }
+    return moments;
+  }
+
+  /// An expert that few tokens reached is calibrated by those of all experts besides.
+  static void fill_moment(const PlannedInput& input, CollectedMoment& collected,
+                          const Moments& wider) {
+    if (!has_few_tokens(collected.moment)) return;
+    collected.note = few_tokens_note(input, collected.moment.tokens);
+    const auto stand_in = wider.find(input.wider);
+    fill_up(collected.moment, stand_in == wider.end() ? nullptr : &stand_in->second.moment);
+    if (collected.sample.empty() && stand_in != wider.end()) {
+      collected.sample = stand_in->second.sample;
+    }
   }
 
   void advance(const BlockRunner& runner, int layer) {
@@ -326,7 +363,6 @@ class Quantizer {
   /// was packed is kept there.
   void quantize_input(const PlannedInput& input, const CollectedMoment* collected,
                       std::vector<Replacement>* replacements) {
-    if (collected != nullptr) add_input(input.name, *collected);
     const SecondMoment* moment = collected != nullptr ? &collected->moment : nullptr;
     std::vector<AlignedBuffer<float>> weights;
     std::vector<Matrix<const float>> views;
@@ -461,6 +497,7 @@ class Quantizer {
     row.proxy_loss = done.proxy_loss;
     row.explore_seconds = done.explore_seconds;
     row.notes = std::move(done.notes);
+    if (collected != nullptr && !collected->note.empty()) row.notes.push_back(collected->note);
     state_.matrices.push_back(std::move(row));
     progress_.step(steps_of(tensor));
   }
@@ -469,7 +506,7 @@ class Quantizer {
     const SecondMoment& moment = collected.moment;
     InputReport input{
         .name = name, .tokens = moment.tokens, .dropped = collected.dropped, .dead = 0};
-    for (int64_t j = 0; j < moment.cols; ++j) {
+    for (int64_t j = 0; j < moment.cols && moment.tokens > 0; ++j) {
       input.dead += moment.h[static_cast<size_t>(j * moment.cols + j)] == 0 ? 1 : 0;
     }
     state_.inputs.push_back(std::move(input));
@@ -563,8 +600,12 @@ class Quantizer {
 
   /// What calibration met that is out of the ordinary.
   void note_inputs() {
-    for (const InputReport& input : report_.calibration->inputs) {
+    const std::vector<InputReport>& inputs = report_.calibration->inputs;
+    const std::string experts = few_tokens_warning(work_.output, inputs);
+    if (!experts.empty()) report_.notes.push_back(experts);
+    for (const InputReport& input : inputs) {
       if (input.tokens == 0) {
+        if (!experts.empty()) continue;  // it is in the list
         report_.notes.push_back(fmt::format("{}: no calibration token reached it", input.name));
       } else if (input.dead > 0) {
         report_.notes.push_back(fmt::format("{}: {} inputs are always 0", input.name, input.dead));

@@ -21,8 +21,18 @@ bool WorkPlan::is_calibrated(const PlannedBlock& block) const {
 std::vector<std::pair<std::string, int64_t>> WorkPlan::calibrated(
     std::span<const PlannedInput> inputs) const {
   std::vector<std::pair<std::string, int64_t>> names;
+  const auto add = [&](const std::string& name, int64_t cols) {
+    const bool known = std::ranges::any_of(names, [&](const auto& n) { return n.first == name; });
+    if (!known) names.emplace_back(name, cols);
+  };
+  std::vector<const PlannedInput*> known;
   for (const PlannedInput& input : inputs) {
-    if (is_calibrated(input)) names.emplace_back(input.name, input.linears.front().slot.shape[1]);
+    if (is_calibrated(input)) known.push_back(&input);
+  }
+  for (const PlannedInput* input : known) {
+    const int64_t cols = input->linears.front().slot.shape[1];
+    if (!input->wider.empty()) add(input->wider, cols);
+    add(input->name, cols);
   }
   return names;
 }
@@ -46,19 +56,35 @@ WorkPlan plan_work(const ModelFiles& source, const Recipe& recipe, const Quantiz
       }
     }
   }
+  std::vector<int64_t> experts(work.block_weights.size());
   for (const Slot& slot : source.slots) {
     if (slot.layer < 0 || slot.shape.size() != 2) continue;
-    work.block_weights[static_cast<size_t>(slot.layer)] += slot.shape[0] * slot.shape[1];
+    const auto layer = static_cast<size_t>(slot.layer);
+    (slot.expert < 0 ? work.block_weights : experts)[layer] += slot.shape[0] * slot.shape[1];
+  }
+  for (size_t i = 0; i < experts.size(); ++i) {
+    if (experts[i] == 0) continue;
+    work.block_weights[i] += experts[i] * source.config.experts_per_token / source.config.experts;
   }
   return work;
 }
 
-std::vector<std::span<const PlannedInput>> stages_of(const PlannedBlock& block,
-                                                     bool input_by_input) {
+std::vector<std::span<const PlannedInput>> stages_of(const PlannedBlock& block, StageSize size) {
   const std::span<const PlannedInput> inputs(block.inputs);
-  if (!input_by_input) return {inputs};
+  if (!size.input_by_input) return {inputs};
   std::vector<std::span<const PlannedInput>> stages;
-  for (size_t i = 0; i < inputs.size(); ++i) stages.push_back(inputs.subspan(i, 1));
+  for (size_t i = 0; i < inputs.size(); i += stages.back().size()) {
+    const auto alike = [&](const PlannedInput& other) {
+      return other.expert >= 0 && inputs[i].expert >= 0 &&
+             other.linears.front().slot.role == inputs[i].linears.front().slot.role;
+    };
+    size_t count = 1;
+    while (i + count < inputs.size() && static_cast<int64_t>(count) < size.experts &&
+           alike(inputs[i + count])) {
+      ++count;
+    }
+    stages.push_back(inputs.subspan(i, count));
+  }
   return stages;
 }
 

@@ -14,15 +14,18 @@ namespace twofold {
 
 struct WorkPlan {
   OutputPlan output;
-  bool all_moments = false;            // collected for every input, not only where they are needed
-  int last_calibrated = -1;            // the last block with a calibrated input; -1: no calibration
-  std::vector<int64_t> block_weights;  // numbers in the matrices of each block of the model
+  bool all_moments = false;  // collected for every input, not only where they are needed
+  int last_calibrated = -1;  // the last block with a calibrated input; -1: no calibration
+  /// Numbers in the matrices of each block of the model that a token meets: of experts, their
+  /// share.
+  std::vector<int64_t> block_weights;
 
   bool is_calibrated() const { return last_calibrated >= 0; }
   /// Whether the moment of this input is collected.
   bool is_calibrated(const PlannedInput& input) const;
   bool is_calibrated(const PlannedBlock& block) const;
-  /// Names and columns of the calibrated ones of `inputs`, in order.
+  /// Names and columns of the calibrated ones of `inputs`, and of those that stand in for them
+  /// (PlannedInput::wider), in the order in which the block makes them.
   std::vector<std::pair<std::string, int64_t>> calibrated(
       std::span<const PlannedInput> inputs) const;
 };
@@ -31,8 +34,15 @@ struct WorkPlan {
 /// method needs second moments.
 WorkPlan plan_work(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options);
 
+/// How a block's inputs are divided into passes.
+struct StageSize {
+  bool input_by_input = false;  // else all of them at once
+  /// Inputs of experts that no other expert's quantization changes are one stage, of at most so
+  /// many.
+  int64_t experts = INT64_MAX;
+};
+
 /// Parts of a block's inputs whose moments are collected in one pass.
-std::vector<std::span<const PlannedInput>> stages_of(const PlannedBlock& block,
-                                                     bool input_by_input);
+std::vector<std::span<const PlannedInput>> stages_of(const PlannedBlock& block, StageSize size);
 
 }  // namespace twofold
