@@ -91,7 +91,9 @@ struct TensorRule {
   std::string_view gguf;    // "blk.{i}.attn_q.weight"
   Role role;
   Side rows, cols;         // logical [out, in]; vectors have cols = kNone
-  std::string_view input;  // "layers.{i}.attn.in" for linears: those that share it share H
+  /// "layers.{i}.attn.in" for linears: those that share it share H. Rules name the inputs of a block
+  /// in the order in which it makes them.
+  std::string_view input;
   When when = When::kAlways;
   bool linear = false;     // stored transposed if the configuration says so
   bool rope_rows = false;  // rows are heads x rope pairs (q and k): GGUF permutes them

@@ -23,10 +23,13 @@ constexpr TensorRule gate_up(std::string_view slot, FusedPart part) {
       part);
 }
 
-constexpr std::array kFused = {
+constexpr std::array kFusedAttentionIn = {
     qkv("layers.{i}.attn.q", {"q", kQkv, 0}),
     qkv("layers.{i}.attn.k", {"k", kQkv, 1}),
     qkv("layers.{i}.attn.v", {"v", kQkv, 2}),
+};
+
+constexpr std::array kFusedMlp = {
     gate_up("layers.{i}.mlp.gate", {"gate", kGateUp, 0}),
     gate_up("layers.{i}.mlp.up", {"up", kGateUp, 1}),
     linear_rule("layers.{i}.mlp.down", "model.layers.{i}.mlp.down_proj.weight",
@@ -34,8 +37,8 @@ constexpr std::array kFused = {
                 "layers.{i}.mlp.mid"),
 };
 
-constexpr auto kRules =
-    join_rules(kLlamaTable, kLlamaBlockNorms, kFused, kLlamaAttentionOut, kLlamaHead);
+constexpr auto kRules = join_rules(kLlamaTable, kLlamaBlockNorms, kFusedAttentionIn,
+                                   kLlamaAttentionOut, kFusedMlp, kLlamaHead);
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "base/json.h"
@@ -243,11 +245,31 @@ TEST(Family, EveryRuleIsComplete) {
       EXPECT_FALSE(rule.slot.empty());
       EXPECT_FALSE(rule.source.empty()) << rule.slot;
       EXPECT_FALSE(rule.gguf.empty() && !family->gguf_names.empty()) << rule.slot;
-      EXPECT_EQ(is_block_linear(rule.role), !rule.input.empty()) << rule.slot;
+      const bool reads = is_block_linear(rule.role) || rule.role == Role::kRouter;
+      EXPECT_EQ(reads, !rule.input.empty()) << rule.slot;
       const bool numbered = rule.slot.find("{i}") != std::string_view::npos;
       EXPECT_EQ(numbered, rule.source.find("{i}") != std::string_view::npos) << rule.slot;
       if (rule.gguf.empty()) continue;
       EXPECT_EQ(numbered, rule.gguf.find("{i}") != std::string_view::npos) << rule.slot;
+    }
+  }
+}
+
+TEST(Family, RulesNameTheInputsOfABlockInTheirOrder) {
+  constexpr std::array kOrder = {Role::kAttentionIn, Role::kAttentionOut, Role::kMlpIn,
+                                 Role::kMlpOut};
+  for (const Family* family : all_families()) {
+    for (const bool experts : {false, true}) {  // two kinds of blocks
+      size_t at = 0;
+      for (const TensorRule& rule : family->rules) {
+        const auto found = std::ranges::find(kOrder, rule.role);
+        if (found == kOrder.end()) continue;
+        if ((rule.slot.find("{e}") != std::string_view::npos) != experts) continue;
+        const bool attention = found - kOrder.begin() < 2;
+        if (experts && attention) continue;
+        EXPECT_LE(at, static_cast<size_t>(found - kOrder.begin())) << rule.slot;
+        at = static_cast<size_t>(found - kOrder.begin());
+      }
     }
   }
 }

@@ -99,8 +99,13 @@ TEST(Doctor, TrafficNamesEveryMatrixAndCountsWhatATokenReads) {
   ThreadPool pool(1);
   const TempFolder folder;
   std::vector<std::shared_ptr<const Model>> models = {
-      Model::load(testing::tiny_model("gpt2")), Model::load(testing::tiny_model("gpt2-untied")),
-      Model::load(testing::stories()), small_model(folder, "r16-u4-g128", true, {.pool = pool}),
+      Model::load(testing::tiny_model("gpt2")),
+      Model::load(testing::tiny_model("gpt2-untied")),
+      Model::load(testing::stories()),
+      Model::load(testing::tiny_model("mixtral")),
+      Model::load(testing::tiny_model("qwen3-moe-dense-layers")),
+      Model::load(testing::tiny_model("phi3")),
+      small_model(folder, "r16-u4-g128", true, {.pool = pool}),
       small_model(folder, "r16-rt3", false, {.pool = pool})};
   for (const auto& model : models) {
     const std::string path = model->files().path.string();
