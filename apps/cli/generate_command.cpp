@@ -1,6 +1,7 @@
 // twofold generate: writes text after a prompt.
 #include <fmt/ranges.h>
 
+#include "chat.h"
 #include "commands.h"
 #include "engine/generate.h"
 #include "engine/kv_cache.h"
@@ -12,10 +13,14 @@ namespace twofold::cli {
 
 namespace {
 
+constexpr int64_t kAnswerTokens = 1024;  // of --chat, unless -n says something else
+
 struct GenerateFlags {
   std::string model, prompt, file, token_ids, tokenizer;
   std::string activations = "int8";
   bool no_display_prompt = false;
+  std::optional<int64_t> max_tokens;
+  ChatFlags chat;
   GenerateOptions options;
 };
 
@@ -26,13 +31,15 @@ double rate(int64_t tokens, double seconds) {
 OrderedJson result_json(const GenerateResult& result) {
   OrderedJson json;
   json["prompt_tokens"] = result.prompt_tokens;
+  json["cached_tokens"] = result.cached_tokens;
   json["generated_tokens"] = result.ids.size();
   json["ids"] = result.ids;
   json["text"] = result.text;
   json["stop_reason"] = stop_reason_name(result.reason);
   json["prompt_seconds"] = result.prompt_seconds;
   json["generate_seconds"] = result.generate_seconds;
-  json["prompt_tokens_per_second"] = rate(result.prompt_tokens, result.prompt_seconds);
+  json["prompt_tokens_per_second"] =
+      rate(result.prompt_tokens - result.cached_tokens, result.prompt_seconds);
   json["tokens_per_second"] = rate(std::ssize(result.ids), result.generate_seconds);
   json["kv_cache_bytes"] = result.kv_cache_bytes;
   return json;
@@ -42,7 +49,8 @@ void note_timing(const GenerateResult& result, Session& session) {
   session.ctx().note(fmt::format(
       "prompt {} tokens, {:.1f} tokens/s; generated {} tokens, {:.1f} tokens/s; stopped by {}; "
       "cache {:.1f} MB",
-      result.prompt_tokens, rate(result.prompt_tokens, result.prompt_seconds), result.ids.size(),
+      result.prompt_tokens,
+      rate(result.prompt_tokens - result.cached_tokens, result.prompt_seconds), result.ids.size(),
       rate(std::ssize(result.ids), result.generate_seconds), stop_reason_name(result.reason),
       static_cast<double>(result.kv_cache_bytes) / 1e6));
 }
@@ -121,6 +129,27 @@ void run_text(const GenerateFlags& flags, const Model& model, Session& session) 
   note_timing(result, session);
 }
 
+void run_conversation(const GenerateFlags& flags, const Model& model, Session& session) {
+  const auto tokenizer = require_tokenizer(model, flags.tokenizer);
+  const bool one = !flags.prompt.empty() || !flags.file.empty();
+  OrderedJson results = OrderedJson::array();
+  GenerateOptions options = flags.options;
+  options.context = cache_size(flags, model.config());
+  Chat chat({model, *tokenizer, flags.chat, options}, session);
+  const auto on_answer = [&](const GenerateResult& result) {
+    results.push_back(result_json(result));
+    note_timing(result, session);
+  };
+  if (one) {
+    on_answer(chat.answer(prompt_text(flags)));
+  } else {
+    chat.run(on_answer);
+  }
+  OrderedJson json;
+  json["results"] = std::move(results);
+  if (session.json()) session.print_json(json);
+}
+
 void run_ids(const GenerateFlags& flags, const Model& model, Session& session) {
   const IdLimits limits{.model = flags.model,
                         .vocab_size = model.config().vocab_size,
@@ -140,7 +169,7 @@ void run_ids(const GenerateFlags& flags, const Model& model, Session& session) {
   if (session.json()) session.print_json(json);
 }
 
-void run_generate(const GenerateFlags& flags, Session& session) {
+void run_generate(GenerateFlags& flags, Session& session) {
   const int sources = (flags.prompt.empty() ? 0 : 1) + (flags.file.empty() ? 0 : 1) +
                       (flags.token_ids.empty() ? 0 : 1);
   if (sources > 1) {
@@ -150,9 +179,17 @@ void run_generate(const GenerateFlags& flags, Session& session) {
   if (!flags.token_ids.empty() && !flags.options.stop.empty()) {
     fail(ErrorCode::kInvalidArgument, "--reverse-prompt", "needs text, not --token-ids");
   }
+  check_chat_flags(flags.chat);
+  flags.options.max_tokens =
+      flags.max_tokens.value_or(flags.chat.chat ? kAnswerTokens : flags.options.max_tokens);
+  if (flags.chat.chat && !flags.token_ids.empty()) {
+    fail(ErrorCode::kInvalidArgument, "--chat", "needs text, not --token-ids");
+  }
   session.use_activations(flags.activations);
   const auto model = load_model(flags.model, session);
-  if (flags.token_ids.empty()) {
+  if (flags.chat.chat) {
+    run_conversation(flags, *model, session);
+  } else if (flags.token_ids.empty()) {
     run_text(flags, *model, session);
   } else {
     run_ids(flags, *model, session);
@@ -200,8 +237,9 @@ std::vector<Flag> sampler_flags(SamplerOptions& sampler) {
 }
 
 std::vector<JsonKey> generate_json_keys() {
-  return {{"results", "a list, one object per prompt"},
+  return {{"results", "a list, one object per prompt, or per turn of --chat"},
           {"results[].prompt_tokens", "tokens of the prompt"},
+          {"results[].cached_tokens", "of these, tokens kept from earlier turns of --chat"},
           {"results[].generated_tokens", "tokens generated"},
           {"results[].ids", "ids generated, without the prompt"},
           {"results[].text", "text generated, without the prompt; empty with --token-ids"},
@@ -223,7 +261,8 @@ Command generate_command() {
       .details =
           "The prompt and its continuation go to standard output exactly as they are (a "
           "newline is added on a terminal). Without a prompt it starts from the model's BOS "
-          "token. With --token-ids it continues ids and prints ids, a line per sequence.",
+          "token. With --token-ids it continues ids and prints ids, a line per sequence. With "
+          "--chat it answers: the model's chat template is put around what is said.",
       .common = std::make_shared<CommonFlags>(),
       .json_keys = generate_json_keys(),
       .run = [flags](Session& session) { run_generate(*flags, session); }};
@@ -239,9 +278,10 @@ Command generate_command() {
       tokenizer_flag(flags->tokenizer),
       {.names = "-n,--n-predict",
        .value = "N",
-       .target = &flags->options.max_tokens,
+       .target = &flags->max_tokens,
        .help = "tokens to generate; -1 = until the context is full",
-       .min = -1},
+       .min = -1,
+       .fallback = fmt::format("{}, with --chat {}", flags->options.max_tokens, kAnswerTokens)},
       {.names = "-c,--ctx-size",
        .value = "N",
        .target = &flags->options.context,
@@ -264,6 +304,7 @@ Command generate_command() {
        .target = &flags->no_display_prompt,
        .help = "prints only what is generated"},
   };
+  for (Flag& flag : chat_flags(flags->chat)) command.flags.push_back(std::move(flag));
   for (Flag& flag : sampler_flags(flags->options.sampler)) {
     command.flags.push_back(std::move(flag));
   }

@@ -73,20 +73,6 @@ class TextOut {
   size_t given_ = 0;
 };
 
-/// Runs the prompt through the cache; leaves the last position's hidden state in `hidden`.
-void run_prompt(const Model& model, std::span<const int32_t> prompt, KvCache& cache,
-                std::vector<float>& hidden, const Context& ctx) {
-  const size_t width = hidden.size();
-  for (size_t at = 0; at < prompt.size();) {
-    const size_t count = std::min<size_t>(kPromptChunk, prompt.size() - at);
-    const SequenceInput input{prompt.subspan(at, count), &cache};
-    const AlignedBuffer<float> states = model.forward({&input, 1}, ctx);
-    std::copy_n(states.data() + (count - 1) * width, width, hidden.data());
-    at += count;
-    ctx.report("prompt", static_cast<int64_t>(at), static_cast<int64_t>(prompt.size()));
-  }
-}
-
 }  // namespace
 
 std::string_view stop_reason_name(StopReason reason) {
@@ -96,32 +82,122 @@ std::string_view stop_reason_name(StopReason reason) {
   fail(ErrorCode::kInternal, "stop reason", "not in the table");
 }
 
+namespace {
+
+int64_t checked_context(const Model& model, int64_t context) {
+  if (context > model.config().context) {
+    fail(ErrorCode::kInvalidArgument, "context", "expected at most the model's {}, found {}",
+         model.config().context, context);
+  }
+  return context;
+}
+
+}  // namespace
+
+TokenCache::TokenCache(const Model& model, int64_t context, std::string_view kv_format)
+    : keys_values_(model.config(), checked_context(model, context), find_kv_format(kv_format)) {}
+
+/// One run of `generate`: a sequence that grows in a cache.
+class Generation {
+ public:
+  Generation(const Model& model, TokenCache& cache, const Context& ctx)
+      : model_(model),
+        cache_(cache),
+        ctx_(ctx),
+        hidden_(static_cast<size_t>(model.config().hidden)),
+        logits_(static_cast<size_t>(model.config().vocab_size)) {}
+
+  bool is_full() const { return length() == cache_.keys_values_.capacity(); }
+
+  /// Runs what the cache does not hold of the prompt. @return how much of it the cache held: at
+  /// most all but the last token, whose hidden state is needed.
+  int64_t start(std::span<const int32_t> prompt) {
+    if (static_cast<int64_t>(prompt.size()) > cache_.keys_values_.capacity()) {
+      fail(ErrorCode::kInvalidArgument, "prompt", "{} tokens do not fit the context of {}",
+           prompt.size(), cache_.keys_values_.capacity());
+    }
+    std::vector<int32_t>& ids = cache_.ids_;
+    const size_t most = std::min({prompt.size() - 1, ids.size(), static_cast<size_t>(length())});
+    size_t at = 0;
+    while (at < most && ids[at] == prompt[at]) ++at;
+    cache_.keys_values_.truncate(static_cast<int64_t>(at));
+    ids.resize(at);
+    const auto cached = static_cast<int64_t>(at);
+    const auto total = static_cast<int64_t>(prompt.size()) - cached;
+    while (at < prompt.size()) {
+      const size_t count = std::min<size_t>(kPromptChunk, prompt.size() - at);
+      add(prompt.subspan(at, count));
+      at += count;
+      ctx_.report("prompt", static_cast<int64_t>(at) - cached, total);
+    }
+    return cached;
+  }
+
+  /// Runs tokens, and keeps the hidden state of the last one.
+  void add(std::span<const int32_t> ids) {
+    const SequenceInput input{ids, &cache_.keys_values_};
+    const AlignedBuffer<float> states = model_.forward({&input, 1}, ctx_);
+    std::copy_n(states.data() + (ids.size() - 1) * hidden_.size(), hidden_.size(), hidden_.data());
+    cache_.ids_.insert(cache_.ids_.end(), ids.begin(), ids.end());
+  }
+
+  int32_t next(Sampler& sampler, std::span<const int32_t> history) {
+    const ModelConfig& config = model_.config();
+    model_.logits({hidden_.data(), 1, config.hidden}, {logits_.data(), 1, config.vocab_size}, ctx_);
+    if (!all_finite(logits_)) {
+      fail(ErrorCode::kUnsupported, model_.files().path.string(),
+           "expected finite logits, found others after {} tokens", history.size());
+    }
+    return sampler.sample(logits_, history);
+  }
+
+  int64_t bytes() const { return cache_.keys_values_.bytes(); }
+
+ private:
+  int64_t length() const { return cache_.keys_values_.length(); }
+
+  const Model& model_;
+  TokenCache& cache_;
+  const Context& ctx_;
+  std::vector<float> hidden_;  // [hidden] of the last token
+  std::vector<float> logits_;  // [vocab]
+};
+
+namespace {
+
+/// The ids that end the text.
+std::vector<int32_t> end_ids(const Model& model, const Tokenizer* tokenizer,
+                             const GenerateOptions& options) {
+  if (options.ignore_eos) return {};
+  std::vector<int32_t> ids = model.config().eos_ids;
+  if (ids.empty() && tokenizer != nullptr) ids.push_back(tokenizer->eos_id());
+  ids.insert(ids.end(), options.end_ids.begin(), options.end_ids.end());
+  return ids;
+}
+
+}  // namespace
+
 GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
                         std::span<const int32_t> prompt, const GenerateOptions& options,
                         const Context& ctx, const std::function<void(std::string_view)>& on_text,
                         const std::function<void(int32_t)>& on_token) {
-  const ModelConfig& config = model.config();
-  const int64_t context = options.context > 0 ? options.context : config.context;
-  if (context > config.context) {
-    fail(ErrorCode::kInvalidArgument, "context", "expected at most the model's {}, found {}",
-         config.context, context);
-  }
   if (prompt.empty()) fail(ErrorCode::kInvalidArgument, "prompt", "expected tokens, found none");
-  if (static_cast<int64_t>(prompt.size()) > context) {
-    fail(ErrorCode::kInvalidArgument, "prompt", "{} tokens do not fit the context of {}",
-         prompt.size(), context);
+  std::optional<TokenCache> own;
+  if (options.cache == nullptr) {
+    const int64_t context =
+        checked_context(model, options.context > 0 ? options.context : model.config().context);
+    const int64_t most = options.max_tokens < 0
+                             ? context
+                             : std::min(context, std::ssize(prompt) + options.max_tokens);
+    own.emplace(model, most, options.kv_cache);
   }
+  Generation generation(model, own ? *own : *options.cache, ctx);
+  const std::vector<int32_t> ends = end_ids(model, tokenizer, options);
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
   Sampler sampler(options.sampler);
-  const int64_t most = options.max_tokens < 0
-                           ? context
-                           : std::min(context, result.prompt_tokens + options.max_tokens);
-  KvCache cache(config, most, find_kv_format(options.kv_cache));
-  std::vector<float> hidden(static_cast<size_t>(config.hidden));
-  std::vector<float> logits(static_cast<size_t>(config.vocab_size));
   Clock::time_point start = Clock::now();
-  run_prompt(model, prompt, cache, hidden, ctx);
+  result.cached_tokens = generation.start(prompt);
   result.prompt_seconds = seconds_since(start);
 
   start = Clock::now();
@@ -132,16 +208,8 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   bool stopped = false;
   while (options.max_tokens < 0 || static_cast<int64_t>(result.ids.size()) < options.max_tokens) {
     ctx.check_cancelled();
-    model.logits({hidden.data(), 1, config.hidden}, {logits.data(), 1, config.vocab_size}, ctx);
-    if (!all_finite(logits)) {
-      fail(ErrorCode::kUnsupported, model.files().path.string(),
-           "expected finite logits, found others after {} tokens", history.size());
-    }
-    const int32_t id = sampler.sample(logits, history);
-    const bool end =
-        std::find(config.eos_ids.begin(), config.eos_ids.end(), id) != config.eos_ids.end() ||
-        (tokenizer != nullptr && config.eos_ids.empty() && id == tokenizer->eos_id());
-    if (end && !options.ignore_eos) {
+    const int32_t id = generation.next(sampler, history);
+    if (std::find(ends.begin(), ends.end(), id) != ends.end()) {
       result.reason = StopReason::kEndToken;
       break;
     }
@@ -154,13 +222,11 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
       break;
     }
     if (static_cast<int64_t>(result.ids.size()) == options.max_tokens) break;
-    if (cache.length() == context) {
+    if (generation.is_full()) {
       result.reason = StopReason::kContextFull;
       break;
     }
-    const SequenceInput input{{&id, 1}, &cache};
-    const AlignedBuffer<float> state = model.forward({&input, 1}, ctx);
-    std::copy_n(state.data(), hidden.size(), hidden.data());
+    generation.add({&id, 1});
   }
   if (decoder && !stopped) {
     out.push(decoder->flush());
@@ -168,7 +234,7 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   }
   result.text = out.text();
   result.generate_seconds = seconds_since(start);
-  result.kv_cache_bytes = cache.bytes();
+  result.kv_cache_bytes = generation.bytes();
   return result;
 }
 
