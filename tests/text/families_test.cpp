@@ -191,6 +191,7 @@ TEST(GgufOfAFamily, GivesTheIdsOfItsTokenizerJson) {
     const Json json = parse_json(data(std::string(family) + ".json"), family);
     const auto own = make_tokenizer_from_json(json.dump(), "", family);
     const auto gguf = make_tokenizer_from_gguf(as_gguf(json, pre), family);
+    const auto exported = make_tokenizer_from_json(tokenizer_to_json(*gguf), "", "exported");
     // A GGUF file does not say how text is normalized.
     const auto normalizer = make_normalizer({json["normalizer"], "normalizer", family});
     size_t compared = 0;
@@ -199,7 +200,9 @@ TEST(GgufOfAFamily, GivesTheIdsOfItsTokenizerJson) {
       if (normalizer) normalizer->apply(normalized);
       if (normalized != text) continue;
       ++compared;
-      EXPECT_EQ(gguf->encode(text), own->encode(text)) << family << ": " << Json(text);
+      const auto ids = gguf->encode(text);
+      EXPECT_EQ(ids, own->encode(text)) << family << ": " << Json(text);
+      EXPECT_EQ(ids, exported->encode(text)) << family << ": " << Json(text);
     }
     EXPECT_GT(compared, texts().size() / 2);
   }
