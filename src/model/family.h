@@ -90,9 +90,9 @@ struct TensorRule {
   std::string_view source;  // "model.layers.{i}.self_attn.q_proj.weight"
   std::string_view gguf;    // "blk.{i}.attn_q.weight"
   Role role;
-  Side rows, cols;         // logical [out, in]; vectors have cols = kNone
-  /// "layers.{i}.attn.in" for linears: those that share it share H. Rules name the inputs of a block
-  /// in the order in which it makes them.
+  Side rows, cols;  // logical [out, in]; vectors have cols = kNone
+  /// "layers.{i}.attn.in" for linears: those that share it share H. Rules name the inputs of a
+  /// block in the order in which it makes them.
   std::string_view input;
   When when = When::kAlways;
   bool linear = false;     // stored transposed if the configuration says so

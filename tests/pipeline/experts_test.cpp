@@ -140,7 +140,7 @@ TEST_F(ExpertRun, TheReportCountsTheTokensOfEveryExpert) {
     EXPECT_EQ(count(2, "in"), all);
     for (int64_t e = 0; e < kExperts; ++e) {
       EXPECT_EQ(count(e, "in"), count(e, "mid"));
-      if (e > 2) EXPECT_EQ(count(e, "in"), 0);
+      EXPECT_EQ(count(e, "in") == 0, e > 2);
       for (const char* part : {"gate", "up", "down"}) {
         const std::string slot = fmt::format("layers.{}.mlp.experts.{}.{}", layer, e, part);
         const MatrixReport& row = row_of(report, files, slot);
