@@ -34,7 +34,7 @@ constexpr int64_t kExperts = 8;
 const Json kConfig = {{"model_type", "qwen3_moe"},
                       {"architectures", {"Qwen3MoeForCausalLM"}},
                       {"vocab_size", 96},
-                      {"hidden_size", 128},
+                      {"hidden_size", 256},
                       {"intermediate_size", 192},
                       {"moe_intermediate_size", 64},
                       {"num_hidden_layers", 4},
@@ -250,7 +250,8 @@ TEST_F(ExpertRun, FilesDoNotDependOnHowManyExpertsShareAPass) {
     const std::string message = error_of([&] { run("all", tight); }, ErrorCode::kInvalidArgument);
     const size_t at = message.find("at least ");
     ASSERT_NE(at, std::string::npos) << message;
-    tight.memory_bytes = std::stoll(message.substr(at + 9)) << 20;
+    // What the process holds may have grown since; the moments of all experts have 5 MB.
+    tight.memory_bytes = (std::stoll(message.substr(at + 9)) + 2) << 20;
     passes = 0;
     run("all", tight);
     EXPECT_GE(passes, 4 * 4);
