@@ -17,6 +17,8 @@
 
 namespace twofold {
 
+class GgufFields;
+
 /// What a tensor is for. Recipes, reports and bit allocation speak of roles.
 enum class Role {
   kEmbedding,    // token table
@@ -124,8 +126,10 @@ struct Family {
   /// Reads config.json. @throws Error(kUnsupported) naming a field and value that would change the
   /// result and is not handled; Error(kCorruptFile) on a missing or mistyped field.
   ModelConfig (*parse_config)(const nlohmann::json& config, std::string_view where);
-  /// A config.json with the same meaning, from GGUF metadata and tensors.
-  nlohmann::json (*config_from_gguf)(const GgufFile& file);
+  /// A config.json with the same meaning, from GGUF metadata and tensors; null if `gguf_names` is
+  /// empty. It may be one of another family, that shares the name in GGUF files (Mixtral: "llama").
+  /// Sizes of the token table, tied heads and token ids are read for all families alike.
+  nlohmann::json (*config_from_gguf)(GgufFields& g);
   /// GGUF files of this family hold q and k rows permuted (llama does, qwen2 does not).
   bool gguf_permutes_rope;
 };

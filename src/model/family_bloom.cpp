@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -92,17 +93,38 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+constexpr std::array kGgufFields = {
+    GgufField{"hidden_size", "embedding_length"},
+    GgufField{"n_layer", "block_count"},
+    GgufField{"n_head", "attention.head_count"},
+    GgufField{"seq_length", "context_length"},
+    GgufField{"layer_norm_epsilon", "attention.layer_norm_epsilon", GgufType::kFloat},
+};
+
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = {{"model_type", "bloom"},
+                           {"architectures", {"BloomForCausalLM"}},
+                           {"apply_residual_connection_post_layernorm", false}};
+  add_fields(config, g, kGgufFields);
+  require_ungrouped_heads(g);
+  const int64_t wide = 4 * g.get_int("embedding_length");
+  if (g.get_int("feed_forward_length", wide) != wide) {
+    g.refuse("feed_forward_length", "configurations of this family have 4 times the hidden size");
+  }
+  return config;
+}
+
 }  // namespace
 
 const Family kBloomFamily = {
     .name = "bloom",
     .architectures = {"BloomForCausalLM"},
     .model_types = {"bloom"},
-    .gguf_names = {},
+    .gguf_names = {"bloom"},
     .optional_prefix = "transformer.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

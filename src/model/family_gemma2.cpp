@@ -1,6 +1,7 @@
 // Gemma 2: norms before and after each branch, stored less 1; soft caps; every other layer has a
 // window.
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -28,17 +29,25 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = gemma_like_config(g, "gemma2", "Gemma2ForCausalLM", 46);
+  config["attn_logit_softcapping"] = get_softcap(g, "attn_logit_softcapping", 50);
+  config["final_logit_softcapping"] = get_softcap(g, "final_logit_softcapping", 30);
+  add_windows(config, g, g.get_int("attention.sliding_window", 4096), 2);
+  return config;
+}
+
 }  // namespace
 
 const Family kGemma2Family = {
     .name = "gemma2",
     .architectures = {"Gemma2ForCausalLM"},
     .model_types = {"gemma2"},
-    .gguf_names = {},
+    .gguf_names = {"gemma2"},
     .optional_prefix = "model.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

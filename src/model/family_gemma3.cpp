@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -45,17 +46,26 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = gemma_like_config(g, "gemma3_text", "Gemma3ForCausalLM", 62);
+  config["attn_logit_softcapping"] = get_softcap(g, "attn_logit_softcapping", 0);
+  config["final_logit_softcapping"] = get_softcap(g, "final_logit_softcapping", 0);
+  add_windows(config, g, g.get_int("attention.sliding_window"), 6);
+  config["rope_local_base_freq"] = g.get_float("rope.freq_base_swa", 10000);
+  return config;
+}
+
 }  // namespace
 
 const Family kGemma3Family = {
     .name = "gemma3",
     .architectures = {"Gemma3ForCausalLM"},
     .model_types = {"gemma3_text"},
-    .gguf_names = {},
+    .gguf_names = {"gemma3"},
     .optional_prefix = "model.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 
 namespace twofold {
@@ -87,19 +88,22 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
-nlohmann::json from_gguf(const GgufFile& g) {
-  const int64_t hidden = g.get_int("gpt2.embedding_length");
-  return {
-      {"model_type", "gpt2"},
-      {"architectures", {"GPT2LMHeadModel"}},
-      {"n_embd", hidden},
-      {"n_layer", g.get_int("gpt2.block_count")},
-      {"n_head", g.get_int("gpt2.attention.head_count")},
-      {"n_positions", g.get_int("gpt2.context_length")},
-      {"n_inner", g.get_int("gpt2.feed_forward_length", 4 * hidden)},
-      {"layer_norm_epsilon", g.get_float("gpt2.attention.layer_norm_epsilon")},
-      {"activation_function", "gelu_new"},
-  };
+constexpr std::array kGgufFields = {
+    GgufField{"n_embd", "embedding_length"},
+    GgufField{"n_layer", "block_count"},
+    GgufField{"n_head", "attention.head_count"},
+    GgufField{"n_positions", "context_length"},
+    GgufField{"layer_norm_epsilon", "attention.layer_norm_epsilon", GgufType::kFloat},
+};
+
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = {{"model_type", "gpt2"},
+                           {"architectures", {"GPT2LMHeadModel"}},
+                           {"activation_function", "gelu_new"}};
+  add_fields(config, g, kGgufFields);
+  config["n_inner"] = g.get_int("feed_forward_length", 4 * g.get_int("embedding_length"));
+  require_ungrouped_heads(g);
+  return config;
 }
 
 }  // namespace

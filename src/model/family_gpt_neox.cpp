@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -93,17 +94,42 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+constexpr std::array kGgufFields = {
+    GgufField{"hidden_size", "embedding_length"},
+    GgufField{"num_hidden_layers", "block_count"},
+    GgufField{"num_attention_heads", "attention.head_count"},
+    GgufField{"intermediate_size", "feed_forward_length"},
+    GgufField{"max_position_embeddings", "context_length"},
+    GgufField{"layer_norm_eps", "attention.layer_norm_epsilon", GgufType::kFloat},
+    GgufField{"use_parallel_residual", "use_parallel_residual", GgufType::kBool, 1},
+};
+
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = {{"model_type", "gpt_neox"}, {"architectures", {"GPTNeoXForCausalLM"}}};
+  add_fields(config, g, kGgufFields);
+  require_ungrouped_heads(g);
+  const int64_t heads = config["num_attention_heads"], hidden = config["hidden_size"];
+  if (heads <= 0 || heads > hidden) g.corrupt("attention.head_count", "1 to embedding_length");
+  const int64_t dims = rope_dims(g, hidden / heads);
+  config["rotary_emb_base"] = rope_base(g);
+  config["rotary_pct"] = rope_share(dims, hidden / heads);
+  config["rope_scaling"] = rope_scaling(g, dims);
+  config["hidden_act"] = "gelu";
+  config["attention_bias"] = g.has_tensor("blk.0.attn_qkv.bias");
+  return config;
+}
+
 }  // namespace
 
 const Family kGptNeoxFamily = {
     .name = "gpt_neox",
     .architectures = {"GPTNeoXForCausalLM"},
     .model_types = {"gpt_neox"},
-    .gguf_names = {},
+    .gguf_names = {"gptneox"},
     .optional_prefix = "gpt_neox.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

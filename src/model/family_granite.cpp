@@ -1,5 +1,8 @@
 // Granite: Llama with four factors.
+#include <cmath>
+
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -21,17 +24,38 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+constexpr std::array kGgufFields = {
+    GgufField{"embedding_multiplier", "embedding_scale", GgufType::kFloat, 1},
+    GgufField{"residual_multiplier", "residual_scale", GgufType::kFloat, 1},
+    GgufField{"logits_scaling", "logit_scale", GgufType::kFloat, 1},
+};
+
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = llama_like_config(g, "granite", "GraniteForCausalLM");
+  add_rope_scaling(config, g);
+  add_fields(config, g, kGgufFields);
+  const double head_dim = config["head_dim"];
+  config["attention_multiplier"] = g.get_float("attention.scale", 1 / std::sqrt(head_dim));
+  config["attention_bias"] = g.has_tensor("blk.0.attn_q.bias");
+  config["mlp_bias"] = g.has_tensor("blk.0.ffn_up.bias");
+  // In files of this family the key says whether there is rope at all.
+  if (!g.get_bool("rope.scaling.finetuned", true)) {
+    g.refuse("rope.scaling.finetuned", "models without rope");
+  }
+  return config;
+}
+
 }  // namespace
 
 const Family kGraniteFamily = {
     .name = "granite",
     .architectures = {"GraniteForCausalLM"},
     .model_types = {"granite"},
-    .gguf_names = {},
+    .gguf_names = {"granite"},
     .optional_prefix = "model.",
     .rules = kLlamaRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = true,
 };
 

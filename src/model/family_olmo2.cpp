@@ -1,6 +1,7 @@
 // OLMo 2: Llama with norms of what each branch adds instead of what it reads, and of whole queries
 // and keys.
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -26,17 +27,24 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = llama_like_config(g, "olmo2", "Olmo2ForCausalLM");
+  add_rope_scaling(config, g);
+  config["attention_bias"] = g.has_tensor("blk.0.attn_q.bias");
+  return config;
+}
+
 }  // namespace
 
 const Family kOlmo2Family = {
     .name = "olmo2",
     .architectures = {"Olmo2ForCausalLM"},
     .model_types = {"olmo2"},
-    .gguf_names = {},
+    .gguf_names = {"olmo2"},
     .optional_prefix = "model.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -25,17 +26,24 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = llama_like_config(g, "qwen3", "Qwen3ForCausalLM");
+  add_rope_scaling(config, g);
+  config["attention_bias"] = g.has_tensor("blk.0.attn_q.bias");
+  return config;
+}
+
 }  // namespace
 
 const Family kQwen3Family = {
     .name = "qwen3",
     .architectures = {"Qwen3ForCausalLM"},
     .model_types = {"qwen3"},
-    .gguf_names = {},
+    .gguf_names = {"qwen3"},
     .optional_prefix = "model.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

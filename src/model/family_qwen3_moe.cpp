@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -49,17 +50,28 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = llama_like_config(g, "qwen3_moe", "Qwen3MoeForCausalLM");
+  add_rope_scaling(config, g);
+  config["attention_bias"] = g.has_tensor("blk.0.attn_q.bias");
+  add_experts(config, g, "num_experts");
+  config["moe_intermediate_size"] = g.get_int("expert_feed_forward_length");
+  config["norm_topk_prob"] = true;  // of all published models; files do not say
+  config["decoder_sparse_step"] = 1;
+  return config;
+}
+
 }  // namespace
 
 const Family kQwen3MoeFamily = {
     .name = "qwen3_moe",
     .architectures = {"Qwen3MoeForCausalLM"},
     .model_types = {"qwen3_moe"},
-    .gguf_names = {},
+    .gguf_names = {"qwen3moe"},
     .optional_prefix = "model.",
     .rules = kRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = false,
 };
 

@@ -1,5 +1,6 @@
 // SmolLM3: Llama; some layers without rope.
 #include "model/families.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
 
@@ -32,17 +33,26 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   return c;
 }
 
+nlohmann::json from_gguf(GgufFields& g) {
+  nlohmann::json config = llama_like_config(g, "smollm3", "SmolLM3ForCausalLM");
+  add_rope_scaling(config, g);
+  config["attention_bias"] = g.has_tensor("blk.0.attn_q.bias");
+  config["mlp_bias"] = g.has_tensor("blk.0.ffn_up.bias");
+  config["no_rope_layer_interval"] = 4;  // of all published models; files do not say
+  return config;
+}
+
 }  // namespace
 
 const Family kSmolLm3Family = {
     .name = "smollm3",
     .architectures = {"SmolLM3ForCausalLM"},
     .model_types = {"smollm3"},
-    .gguf_names = {},
+    .gguf_names = {"smollm3"},
     .optional_prefix = "model.",
     .rules = kLlamaRules,
     .parse_config = parse,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = from_gguf,
     .gguf_permutes_rope = true,
 };
 

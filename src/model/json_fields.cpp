@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "model/rope_factors.h"
 
 namespace twofold {
 namespace {
@@ -200,10 +201,8 @@ void parse_longrope(RopeConfig& rope, const JsonFields& scaling) {
            rope.dims / 2, factors->size());
     }
   }
-  const double original = static_cast<double>(rope.original_context);
-  const double inferred =
-      rope.factor <= 1 ? 1 : std::sqrt(1 + std::log(rope.factor) / std::log(original));
-  rope.attention_factor = scaling.get_float("attention_factor", inferred);
+  rope.attention_factor = scaling.get_float(
+      "attention_factor", longrope_attention_factor(rope.factor, rope.original_context));
 }
 
 void parse_scaling(RopeConfig& rope, const JsonFields& scaling, const JsonFields& fields,

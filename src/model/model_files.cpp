@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "base/json.h"
 #include "io/file.h"
 #include "io/llama2c.h"
+#include "model/gguf_fields.h"
 #include "model/json_fields.h"
 
 namespace twofold {
@@ -247,28 +249,58 @@ void open_folder(ModelFiles& files) {
     check_format_version(quantization);
     files.quantization = *it;
   }
+  Binder(files).bind_all();
+}
+
+/// A tensor that no rule reads (the bias of a linear that has none in this family) would change the
+/// result.
+void refuse_unbound(const ModelFiles& files, const GgufFields& fields) {
+  std::set<const StoredTensor*> bound;
+  for (const Slot& slot : files.slots) bound.insert(slot.tensor);
+  for (const StoredTensor& tensor : files.checkpoint->tensors()) {
+    if (!bound.contains(&tensor) && !fields.read_tensors().contains(tensor.name)) {
+      fail(ErrorCode::kUnsupported, tensor.where(), "not a tensor of the family {}",
+           files.family->name);
+    }
+  }
 }
 
 void open_gguf(ModelFiles& files) {
   auto gguf = std::make_shared<GgufFile>(read_gguf(files.path));
   files.container = Container::kGguf;
-  files.family = &find_gguf_family(*gguf);
-  files.config_json = files.family->config_from_gguf(*gguf);
+  const Family& family = find_gguf_family(*gguf);
+  GgufFields fields(*gguf);
+  if (fields.get_int("block_count") > std::ssize(gguf->tensors)) {
+    fields.corrupt("block_count",
+                   fmt::format("at most {}, one for each tensor", gguf->tensors.size()));
+  }
+  files.config_json = family.config_from_gguf(fields);
+  fields.refuse_unread();
+  files.family = &find_family(files.config_json, files.path.string());
   auto checkpoint = std::make_shared<Checkpoint>(gguf->path, gguf->tensors);
   // Every family: sizes that the token table shows, and whether the head is a tensor of its own.
   const StoredTensor& embed = checkpoint->get("token_embd.weight");
   files.config_json["vocab_size"] = embed.shape.empty() ? 0 : embed.shape[0];
   files.config_json["tie_word_embeddings"] = !checkpoint->has("output.weight");
   files.config_json["torch_dtype"] = "float16";
-  for (const char* kind : {"bos", "eos"}) {
-    const std::string key = fmt::format("tokenizer.ggml.{}_token_id", kind);
-    if (gguf->has(key)) {
-      files.config_json[fmt::format("{}_token_id", kind)] = gguf->get_int(key);
+  struct TokenId {
+    const char *field, *key;
+    bool null_if_absent;  // the transformers library's default may lie outside of the vocabulary
+  };
+  for (const TokenId& id : {TokenId{"bos_token_id", "tokenizer.ggml.bos_token_id", false},
+                            TokenId{"eos_token_id", "tokenizer.ggml.eos_token_id", false},
+                            TokenId{"pad_token_id", "tokenizer.ggml.padding_token_id", true}}) {
+    if (gguf->has(id.key)) {
+      files.config_json[id.field] = gguf->get_int(id.key);
+    } else if (id.null_if_absent) {
+      files.config_json[id.field] = nullptr;
     }
   }
   files.checkpoint = std::move(checkpoint);
   files.gguf = std::move(gguf);
   parse_config(files, files.path.string());
+  Binder(files).bind_all();
+  refuse_unbound(files, fields);
 }
 
 void open_llama2c(ModelFiles& files) {
@@ -295,6 +327,7 @@ void open_llama2c(ModelFiles& files) {
   files.family = &find_family(files.config_json, files.path.string());
   files.checkpoint = std::make_shared<Checkpoint>(files.path.string(), std::move(file.tensors));
   parse_config(files, files.path.string());
+  Binder(files).bind_all();
 }
 
 constexpr std::array kCompanions = {
@@ -338,7 +371,6 @@ ModelFiles open_model(const fs::path& path) {
     fail(ErrorCode::kUnsupported, path.string(),
          "expected a Hugging Face folder, a GGUF file or a llama2.c .bin file");
   }
-  Binder(files).bind_all();
   return files;
 }
 

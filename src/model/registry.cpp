@@ -36,6 +36,12 @@ bool contains(const std::vector<std::string_view>& list, std::string_view text) 
   return std::find(list.begin(), list.end(), text) != list.end();
 }
 
+/// A name from a file, on one line whatever it holds.
+std::string one_line(const std::string& name) {
+  const auto replace = nlohmann::json::error_handler_t::replace;
+  return nlohmann::json(name.substr(0, 60)).dump(-1, ' ', true, replace);
+}
+
 std::string joined(std::vector<std::string_view> Family::*names) {
   std::string text;
   for (const Family* family : kFamilies) {
@@ -75,7 +81,7 @@ const Family& find_family(const nlohmann::json& config, std::string_view where) 
     fail(ErrorCode::kCorruptFile, where,
          "expected \"architectures\" or \"model_type\", found neither");
   }
-  fail(ErrorCode::kUnsupported, where, "unknown model family '{}' (known: {})", found,
+  fail(ErrorCode::kUnsupported, where, "unknown model family {} (known: {})", one_line(found),
        joined(&Family::architectures));
 }
 
@@ -84,8 +90,8 @@ const Family& find_gguf_family(const GgufFile& file) {
   for (const Family* family : kFamilies) {
     if (contains(family->gguf_names, name)) return *family;
   }
-  fail(ErrorCode::kUnsupported, file.path, "unknown general.architecture '{}' (known: {})", name,
-       joined(&Family::gguf_names));
+  fail(ErrorCode::kUnsupported, file.path, "unknown general.architecture {} (known: {})",
+       one_line(name), joined(&Family::gguf_names));
 }
 
 std::string_view role_name(Role role) {

@@ -74,4 +74,9 @@ std::vector<float> rope_frequencies(const RopeConfig& rope, bool long_sequence) 
   return frequencies;
 }
 
+double longrope_attention_factor(double factor, int64_t original_context) {
+  if (factor <= 1) return 1;
+  return std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_context)));
+}
+
 }  // namespace twofold

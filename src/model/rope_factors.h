@@ -1,6 +1,7 @@
 // The frequencies of rotary position embeddings.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "model/config.h"
@@ -14,5 +15,9 @@ namespace twofold {
 /// pair turns within the original context. LongRoPE: divided by factors of the configuration.
 /// @param long_sequence more than original_context positions; only LongRoPE depends on it.
 std::vector<float> rope_frequencies(const RopeConfig& rope, bool long_sequence = false);
+
+/// LongRoPE's factor of cosines and sines where a model does not have its own.
+/// @param factor context of the model / original context.
+double longrope_attention_factor(double factor, int64_t original_context);
 
 }  // namespace twofold

@@ -74,6 +74,52 @@ struct GgufBuilder {
   }
 };
 
+/// The pieces of a valid file of version 3, to be changed one by one.
+inline GgufBuilder parse_gguf(std::string_view bytes) {
+  size_t at = 8;
+  const auto take = [&](size_t count) {
+    at += count;
+    return std::string(bytes.substr(at - count, count));
+  };
+  const auto number = [&]<class T>(T value) {
+    std::memcpy(&value, bytes.data() + at, sizeof(T));
+    at += sizeof(T);
+    return value;
+  };
+  const auto text = [&] {
+    const auto size = number(uint64_t{});
+    at -= 8;
+    return take(8 + size);
+  };
+  constexpr size_t kSizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+  const auto tensors = number(uint64_t{}), keys = number(uint64_t{});
+  GgufBuilder file;
+  for (uint64_t i = 0; i < keys; ++i) {
+    GgufKey& key = file.keys.emplace_back();
+    key.name = text();
+    key.type = number(uint32_t{});
+    const size_t begin = at;
+    if (key.type == 9) {
+      const auto type = number(uint32_t{});
+      const auto count = number(uint64_t{});
+      for (uint64_t e = 0; e < count; ++e) type == 8 ? text() : take(kSizes[type]);
+    } else {
+      key.type == 8 ? text() : take(kSizes[key.type]);
+    }
+    key.value = bytes.substr(begin, at - begin);
+  }
+  for (uint64_t i = 0; i < tensors; ++i) {
+    GgufTensor& tensor = file.tensors.emplace_back();
+    tensor.name = text();
+    tensor.sides.resize(number(uint32_t{}));
+    for (uint64_t& side : tensor.sides) side = number(uint64_t{});
+    tensor.type = number(uint32_t{});
+    tensor.offset = number(uint64_t{});
+  }
+  file.data = bytes.substr((at + file.alignment - 1) / file.alignment * file.alignment);
+  return file;
+}
+
 /// A small valid file: two tensors (F32 [2, 4] and Q4_0 [3, 32]) and some keys.
 inline GgufBuilder small_gguf() {
   GgufBuilder file;

@@ -43,16 +43,16 @@ class Import : public ::testing::Test {
     return open_model(folder_ / name);
   }
 
-  /// Logits of the last of a few positions, [vocab].
-  std::vector<float> logits(const fs::path& path) {
+  /// Logits of the last position, [vocab].
+  std::vector<float> logits(const fs::path& path,
+                            const std::vector<int32_t>& ids = {1, 5, 9, 2, 33, 7}) {
     const auto model = Model::load(path);
-    const std::vector<int32_t> ids = {1, 5, 9, 2, 33, 7};
     const SequenceInput sequence{.ids = ids};
     const Context ctx{.pool = pool_};
     const AlignedBuffer<float> hidden = model->forward({&sequence, 1}, ctx);
     const int64_t width = model->config().hidden;
     std::vector<float> out(static_cast<size_t>(model->config().vocab_size));
-    model->logits({hidden.data() + 5 * width, 1, width},
+    model->logits({hidden.data() + (std::ssize(ids) - 1) * width, 1, width},
                   {out.data(), 1, model->config().vocab_size}, ctx);
     return out;
   }
@@ -95,6 +95,23 @@ TEST_F(Import, GgufBecomesTheFolderItWasMadeFrom) {
       EXPECT_EQ(found->tensor->name, slot.tensor->name);
       EXPECT_EQ(found->tensor->shape, slot.tensor->shape) << slot.name;
       EXPECT_EQ(numbers_of(*found), numbers_of(slot)) << gguf << " " << slot.name;
+    }
+  }
+}
+
+TEST_F(Import, EveryGgufGivesTheLogitsOfTheTransformersLibraryAsAFolder) {
+  for (const fs::path& path : all_models()) {
+    if (path.extension() != ".gguf") continue;
+    const std::string name = path.stem().string();
+    run(path, name, DType::kF32);  // of block types F16 would be a rounding
+    const fs::path golden = tiny_model(name.substr(0, name.find("-00001-of-"))) / "expected.json";
+    const Json sequence = Json::parse(read_file(golden))["sequences"][0];
+    const auto ids = sequence["ids"].get<std::vector<int32_t>>();
+    const Json& expected = sequence["logits"].back();
+    const std::vector<float> found = logits(folder_ / name, ids);
+    ASSERT_EQ(found.size(), expected.size()) << name;
+    for (size_t i = 0; i < found.size(); ++i) {
+      ASSERT_NEAR(found[i], expected[i].get<double>(), 1e-4) << name << " logit " << i;
     }
   }
 }

@@ -1,0 +1,164 @@
+// Metadata of the GGUF files of every family, damaged or beyond what is supported.
+#include <functional>
+
+#include "io/bad_files.h"
+#include "io/gguf_builder.h"
+#include "model/model_files.h"
+#include "support/paths.h"
+
+namespace twofold {
+namespace {
+
+using namespace testing;
+namespace fs = std::filesystem;
+
+struct File {
+  std::string name, architecture;
+  GgufBuilder builder;
+};
+
+std::string name_of(const GgufKey& key) { return key.name.substr(8); }
+
+/// The files of one part of tests/data/tiny-models: one or more of each family.
+std::vector<File> gguf_files() {
+  std::vector<File> files;
+  for (const auto& entry : fs::directory_iterator(test_data("tiny-models"))) {
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(".gguf") || name.find("-of-") != std::string::npos) continue;
+    File& file = files.emplace_back(File{name, "", parse_gguf(read_file(entry.path()))});
+    for (const GgufKey& key : file.builder.keys) {
+      if (name_of(key) == "general.architecture") file.architecture = key.value.substr(8);
+    }
+  }
+  return files;
+}
+
+void open(const fs::path& path) { open_model(path); }
+
+/// The same file with another value of a key, or with one more key.
+GgufBuilder with_key(GgufBuilder file, const GgufKey& key) {
+  for (GgufKey& old : file.keys) {
+    if (old.name == key.name) {
+      old = key;
+      return file;
+    }
+  }
+  file.keys.push_back(key);
+  return file;
+}
+
+TEST(GgufMetadata, TheFilesAreThoseOfEveryFamilyThatReadsThem) {
+  std::set<std::string> found;
+  for (const File& file : gguf_files()) {
+    const TemporaryFolder folder;
+    EXPECT_EQ(read_damaged(folder, file.builder.bytes(), open), "") << file.name;
+    found.insert(file.architecture);
+  }
+  for (const Family* family : all_families()) {
+    for (const std::string_view name : family->gguf_names) {
+      EXPECT_TRUE(found.contains(std::string(name))) << name;
+    }
+  }
+}
+
+TEST(GgufMetadata, EveryKeyOfEveryFamilyIsChecked) {
+  for (const File& file : gguf_files()) {
+    const TemporaryFolder folder;
+    for (size_t i = 0; i < file.builder.keys.size(); ++i) {
+      const std::string name = name_of(file.builder.keys[i]);
+      if (name.starts_with("general.") && name != "general.architecture") continue;
+      GgufBuilder damaged = file.builder;
+      // A wrong number may show only in the shape of a tensor, or not at all; a wrong type never.
+      const auto refused = [&] { return read_damaged(folder, damaged.bytes(), open); };
+      for (const GgufKey& bad :
+           {gguf_text(name, "x\ny"), gguf_array(name, 4, 2, raw(1) + raw(2))}) {
+        damaged.keys[i] = bad;
+        const std::string message = refused();
+        if (name.ends_with(".vocab_size")) continue;  // the token table says it
+        EXPECT_NE(message.find(name), std::string::npos) << file.name << ": " << message;
+      }
+      for (const GgufKey& bad :
+           {gguf_key<uint64_t>(name, 10, 0), gguf_key<uint64_t>(name, 10, uint64_t{1} << 63),
+            gguf_key<uint64_t>(name, 10, uint64_t{1} << 39), gguf_key<int32_t>(name, 5, -1),
+            gguf_key<float>(name, 6, NAN), gguf_key<float>(name, 6, -1e30f),
+            gguf_key<uint8_t>(name, 7, 1)}) {
+        damaged.keys[i] = bad;
+        refused();
+      }
+      damaged.keys.erase(damaged.keys.begin() + static_cast<std::ptrdiff_t>(i));
+      refused();
+    }
+  }
+}
+
+TEST(GgufMetadata, WhatWouldChangeTheResultIsRefusedByKeyAndValue) {
+  struct Field {
+    std::string_view key, value;
+    std::function<GgufKey(const std::string&)> encoded;
+  };
+  const auto real = [](float x) {
+    return [x](const std::string& name) { return gguf_key<float>(name, 6, x); };
+  };
+  const auto number = [](uint32_t x) {
+    return [x](const std::string& name) { return gguf_key<uint32_t>(name, 4, x); };
+  };
+  const Field fields[] = {
+      {"attention.clamp_kqv", "8", real(8)},
+      {"attention.max_alibi_bias", "4", real(4)},
+      {"attention.causal", "false",
+       [](const std::string& name) { return gguf_key<uint8_t>(name, 7, 0); }},
+      {"attention.something_new", "2.5", real(2.5)},
+      {"rope.scaling.type", "\"dynamic\"",
+       [](const std::string& name) { return gguf_text(name, "dynamic"); }},
+      {"rope.dimension_sections", "a list of 2",
+       [](const std::string& name) { return gguf_array(name, 4, 2, raw(1) + raw(2)); }},
+      {"expert_shared_count", "1", number(1)},
+      {"nextn_predict_layers", "1", number(1)},
+      {"router_logit_softcapping", "30", real(30)},
+  };
+  for (const File& file : gguf_files()) {
+    const TemporaryFolder folder;
+    for (const Field& field : fields) {
+      const std::string name = file.architecture + "." + std::string(field.key);
+      const std::string message =
+          read_damaged(folder, with_key(file.builder, field.encoded(name)).bytes(), open);
+      EXPECT_NE(message.find(fmt::format("{} = {} is not supported", name, field.value)),
+                std::string::npos)
+          << file.name << ": " << message;
+    }
+  }
+}
+
+TEST(GgufMetadata, WhatCannotChangeTheResultIsIgnored) {
+  for (const File& file : gguf_files()) {
+    const TemporaryFolder folder;
+    const std::string prefix = file.architecture + ".";
+    GgufBuilder builder = file.builder;
+    for (const GgufKey& key : {gguf_key<uint8_t>(prefix + "attention.causal", 7, 1),
+                               gguf_key<float>(prefix + "attention.clamp_kqv", 6, 0),
+                               gguf_key<uint32_t>(prefix + "nextn_predict_layers", 4, 0),
+                               gguf_key<uint32_t>(prefix + "expert_shared_count", 4, 0),
+                               gguf_key<uint8_t>(prefix + "rope.scaling.finetuned", 7, 1),
+                               gguf_text(prefix + "tensor_data_layout", "whatever"),
+                               gguf_key<uint32_t>(prefix + "something_new", 4, 7)}) {
+      builder = with_key(builder, key);
+    }
+    EXPECT_EQ(read_damaged(folder, builder.bytes(), open), "") << file.name;
+  }
+}
+
+TEST(GgufMetadata, ATensorThatTheFamilyDoesNotHaveIsRefused) {
+  for (const File& file : gguf_files()) {
+    const TemporaryFolder folder;
+    GgufBuilder builder = file.builder;
+    builder.tensors.push_back(
+        {gguf_string("blk.0.attn_sinks.weight"), {4}, 0, (builder.data.size() + 31) / 32 * 32});
+    builder.data.resize(builder.tensors.back().offset + 32);
+    EXPECT_NE(read_damaged(folder, builder.bytes(), open).find("blk.0.attn_sinks.weight"),
+              std::string::npos)
+        << file.name;
+  }
+}
+
+}  // namespace
+}  // namespace twofold
