@@ -34,10 +34,10 @@ std::vector<float> numbers(int64_t count, uint64_t seed) {
 double best_seconds(const AttentionInput& input, const ModelConfig& c, const Context& ctx) {
   double best = INFINITY;
   for (int i = 0; i < kRounds; ++i) {
-    best =
-        std::min(best, seconds([&] {
-                   attention({&input, 1}, c, 1.0 / std::sqrt(static_cast<double>(c.head_dim)), ctx);
-                 }));
+    best = std::min(best, seconds([&] {
+                      attention({&input, 1}, c,
+                                {.scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))}, ctx);
+                    }));
   }
   return best;
 }
