@@ -327,6 +327,7 @@ Value Evaluator::call_macro(const Stmt& macro, const ScopePtr& scope, Arguments&
   auto& names = scope_->names;
   for (size_t i = 0; i < count; ++i) {
     const std::string& parameter = signature.names[i];
+    run_.step(1 + std::ssize(arguments.named) / 8);
     const auto given = std::ranges::find(
         arguments.named, parameter, [](const auto& n) -> const auto& { return n.first; });
     if (i < arguments.positional.size()) {

@@ -69,12 +69,17 @@ Value string(Run& run, const Value& input, const Arguments& arguments) {
   return run.text(text_of(run, input));
 }
 
+/// As many spaces; none for a negative number.
+std::string spaces(Run& run, int64_t count) {
+  const auto bytes = static_cast<size_t>(std::max<int64_t>(count, 0));
+  run.take(bytes);
+  return std::string(bytes, ' ');
+}
+
 Value indent(Run& run, const Value& input, const Arguments& arguments) {
   const Bound a(run, "indent", arguments, {"width", "first", "blank"});
   const std::string indentation =
-      a.has(0) && a[0].is_text()
-          ? a[0].as_text()
-          : std::string(static_cast<size_t>(std::clamp<int64_t>(a.integer(0, 4), 0, 1 << 20)), ' ');
+      a.has(0) && a[0].is_text() ? a[0].as_text() : spaces(run, a.integer(0, 4));
   const std::string text = text_of(run, input) + "\n";
   const std::vector<std::string_view> lines = split_lines(text, false);
   run.take(text.size() + lines.size() * indentation.size());
@@ -107,10 +112,7 @@ Value tojson(Run& run, const Value& input, const Arguments& arguments) {
   layout.ensure_ascii = a.flag(0);
   layout.sort_keys = a.flag(3);
   if (a.given(1)) {
-    layout.indent =
-        a[1].is_text()
-            ? a[1].as_text()
-            : std::string(static_cast<size_t>(std::clamp<int64_t>(a.integer(1, 0), 0, 1024)), ' ');
+    layout.indent = a[1].is_text() ? a[1].as_text() : spaces(run, a.integer(1, 0));
     layout.item_separator.pop_back();  // the line end is space enough
   }
   if (a.given(2)) {

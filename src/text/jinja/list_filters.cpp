@@ -287,6 +287,7 @@ Value batch(Run& run, const Value& input, const Arguments& arguments) {
   if (!row.empty()) {
     if (a.given(1) && std::ssize(row) < size) {
       run.step(size);
+      run.take(static_cast<size_t>(size) * sizeof(Value));
       row.resize(static_cast<size_t>(size), a[1]);
     }
     lists.push_back(run.list(std::move(row)));

@@ -190,6 +190,7 @@ Value justify(Run& run, const Value& self, const Arguments& arguments) {
   if (count_characters(fill) != 1) run.fail("expected one character to fill with");
   const int64_t n = count_characters(self.as_text());
   const int64_t space = std::max<int64_t>(0, a.integer(0, 0) - n);
+  run.take(static_cast<size_t>(space));  // before it is multiplied
   run.take(static_cast<size_t>(space) * fill.size() + self.as_text().size());
   // Python's center puts the odd character on the left if the width is odd.
   const int64_t half = space / 2 + (space & (n + space) & 1);
