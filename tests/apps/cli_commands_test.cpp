@@ -75,6 +75,28 @@ void expect_no_other_keys(const Json& json, std::string_view command) {
   }
 }
 
+TEST(CliGenerate, ChatAnswersWhatTheTemplateRenders) {
+  const TemporaryFolder folder;
+  const std::string jinja = folder.write(
+      "t.jinja", "{% for m in messages %}{{ m.role[0] }} {{ m.content }}{{ x }} {% endfor %}");
+  const std::vector<std::string> with = {"-n", "12", "--temp", "0", "--json", "--quiet"};
+  const auto run = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {"generate", stories_folder() / "stories260K.bin"});
+    args.insert(args.end(), with.begin(), with.end());
+    return json_of(run_twofold(args));
+  };
+  const Json chat = run({"--chat", "--chat-template", jinja, "--system", "Once", "-p", "upon",
+                         "--template-arg", "x=[1]"});
+  expect_keys(chat, "generate");
+  expect_no_other_keys(chat, "generate");
+  const Json same =
+      run({"--chat", "--chat-template", folder.write("u.jinja", "{{ messages[0].content }}"), "-p",
+           "s Once[1] u upon[1] "});
+  EXPECT_EQ(chat["results"][0]["ids"], same["results"][0]["ids"]);
+  EXPECT_EQ(chat["results"][0]["prompt_tokens"], same["results"][0]["prompt_tokens"]);
+  EXPECT_EQ(chat["results"][0]["ids"].size(), 12u);
+}
+
 TEST(CliGenerate, Stories260kGreedyTextEqualsLlama2c) {
   const RunResult result = run_twofold({"generate", stories_folder() / "stories260K.bin",
                                         "--tokenizer", stories_folder() / "tok512.bin", "-p", "",
@@ -237,6 +259,30 @@ TEST(CliEval, InputThatFitsNoWindowIsNamedWithItsFileOrFlag) {
     all.insert(all.end(), c.args.begin(), c.args.end());
     expect_argument_error(all, c.said);
   }
+}
+
+TEST(CliGenerate, ChatWithoutATemplateOrWithBadFlagsIsRefused) {
+  const std::string model = character_model();
+  const TemporaryFolder folder;
+  const std::string jinja = folder.write("t.jinja", "{{ raise_exception('not you') }}");
+  const std::string broken = folder.write("b.jinja", "a\n{{ 1 ");
+  expect_argument_error({"generate", model, "--chat", "-p", "A"}, {model, "chat template"});
+  expect_argument_error({"generate", model, "--system", "A"}, {"--system", "--chat"});
+  expect_argument_error({"generate", model, "--chat-template", jinja}, {"--chat"});
+  expect_argument_error({"generate", model, "--template-arg", "a=1"}, {"--chat"});
+  expect_argument_error({"generate", model, "--chat", "--token-ids", jinja}, {"--token-ids"});
+  const std::vector<std::string> chat = {"generate", model, "--chat", "-p", "A", "--chat-template"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> args = chat;
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+  };
+  expect_argument_error(with({jinja}), {jinja, "line 1", "not you"});
+  expect_argument_error(with({jinja, "--template-arg", "a"}), {"--template-arg", "NAME=JSON"});
+  expect_argument_error(with({jinja, "--template-arg", "a={"}), {"--template-arg", "a={"});
+  const RunResult syntax = run_twofold(with({broken}));
+  EXPECT_EQ(syntax.status, 1);
+  EXPECT_NE(syntax.err.find(broken + ": line 2: expected"), std::string::npos) << syntax.err;
 }
 
 TEST(CliGenerate, PromptBeyondTheModelIsNamedWithItsFileOrFlag) {

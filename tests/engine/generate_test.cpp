@@ -65,5 +65,38 @@ TEST_F(Generate, ALongPromptGivesTheSameAsOneToken) {
   EXPECT_EQ(rest.ids, std::vector<int32_t>(whole.ids.begin() + 20, whole.ids.end()));
 }
 
+TEST_F(Generate, ACacheOfEarlierTurnsChangesNothingButTheWork) {
+  const std::vector<int32_t> first = {1, 400, 410, 420};
+  TokenCache cache(*model_, 64, "f32");
+  GenerateOptions options{.max_tokens = 6, .cache = &cache};
+  const GenerateResult one = run(first, options);
+  EXPECT_EQ(one.cached_tokens, 0);
+  EXPECT_EQ(one.ids, run(first, {.max_tokens = 6}).ids);
+  // What was said and answered, and more: the last token generated was not run yet.
+  std::vector<int32_t> second = first;
+  second.insert(second.end(), one.ids.begin(), one.ids.end());
+  second.insert(second.end(), {430, 440});
+  const GenerateResult two = run(second, options);
+  EXPECT_EQ(two.cached_tokens, std::ssize(first) + 5);
+  EXPECT_EQ(two.ids, run(second, {.max_tokens = 6}).ids);
+  // Another turn in place of the second; then the same again, of which the last token is run.
+  const std::vector<int32_t> third = {1, 400, 410, 99, 98};
+  EXPECT_EQ(run(third, options).cached_tokens, 3);
+  const GenerateResult again = run(third, options);
+  EXPECT_EQ(again.cached_tokens, 4);
+  EXPECT_EQ(again.ids, run(third, {.max_tokens = 6}).ids);
+  EXPECT_THROW(run(std::vector<int32_t>(65, 1), options), Error);
+  EXPECT_THROW(TokenCache(*model_, 1 << 20, "f32"), Error);
+}
+
+TEST_F(Generate, MoreEndTokensEndTheText) {
+  const GenerateResult whole = run({1}, {.max_tokens = 20});
+  const int32_t end = whole.ids[7];
+  const auto first = std::find(whole.ids.begin(), whole.ids.end(), end);
+  const GenerateResult cut = run({1}, {.max_tokens = 20, .end_ids = {end}});
+  EXPECT_EQ(cut.reason, StopReason::kEndToken);
+  EXPECT_EQ(cut.ids, std::vector<int32_t>(whole.ids.begin(), first));
+}
+
 }  // namespace
 }  // namespace twofold
