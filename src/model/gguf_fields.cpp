@@ -338,8 +338,9 @@ nlohmann::json rope_scaling(GgufFields& g, int64_t dims) {
   const double factor = g.get_float("rope.scaling.factor", g.get_float("rope.scale_linear", 0));
   if (factor < 0) g.corrupt("rope.scaling.factor", "0 or more");
   const std::string type = g.get_string(kType, "linear");
-  if (type != "none" && type != "linear" && type != "yarn") {
-    g.refuse(kType, "known: none, linear, yarn");
+  constexpr std::array<std::string_view, 3> kKnown = {"none", "linear", "yarn"};
+  if (std::ranges::find(kKnown, type) == kKnown.end()) {
+    g.refuse(kType, fmt::format("known: {}", fmt::join(kKnown, ", ")));
   }
   if (g.has_tensor(kDivisors)) {
     if (type == "yarn" || (type == "linear" && factor > 0 && factor != 1)) {
