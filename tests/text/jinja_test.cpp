@@ -93,8 +93,31 @@ std::string repeated(std::string_view text, size_t count) {
   return made;
 }
 
+std::vector<std::string> nested_without_end() {
+  return {
+      "{{ " + repeated("(", 100'000),
+      "{{ " + repeated("[", 100'000),
+      "{{ " + repeated("{1:", 100'000),
+      "{{ " + repeated("not ", 100'000) + "1 }}",
+      "{{ " + repeated("-", 100'000) + "1 }}",
+      "{{ a" + repeated(".b", 100'000) + " }}",
+      "{{ a" + repeated("()", 100'000) + " }}",
+      "{{ a" + repeated("[0]", 100'000) + " }}",
+      "{{ a" + repeated("|upper", 100'000) + " }}",
+      "{{ a" + repeated(" is none", 100'000) + " }}",
+      "{{ 1" + repeated("+1", 100'000) + " }}",
+      "{{ 1" + repeated(" if 1 else 1", 100'000) + " }}",
+      "{{ 1" + repeated("**1", 100'000) + " }}",
+      "{% filter " + repeated("upper|", 100'000) + "upper %}{% endfilter %}",
+      repeated("{% if 1 %}", 100'000),
+      repeated("{% for x in y %}", 100'000),
+      repeated("{% macro f() %}", 100'000),
+      "{% raw %}" + repeated("{% endraw", 100'000),
+  };
+}
+
 TEST(Jinja, EveryAttackEndsInAnError) {
-  const std::vector<std::string> attacks = {
+  std::vector<std::string> attacks = {
       "{{ 'x' * 1000000000 }}",
       "{{ 'ab' * 9223372036854775807 }}",
       "{{ [1] * 9223372036854775807 }}",
@@ -150,25 +173,8 @@ TEST(Jinja, EveryAttackEndsInAnError) {
       "{{ messages.append(1) }}",
       "{{ strftime_now('%Q') }}",
       "{{ strftime_now('%Y') }}",
-      "{{ " + repeated("(", 100'000),
-      "{{ " + repeated("[", 100'000),
-      "{{ " + repeated("{1:", 100'000),
-      "{{ " + repeated("not ", 100'000) + "1 }}",
-      "{{ " + repeated("-", 100'000) + "1 }}",
-      "{{ a" + repeated(".b", 100'000) + " }}",
-      "{{ a" + repeated("()", 100'000) + " }}",
-      "{{ a" + repeated("[0]", 100'000) + " }}",
-      "{{ a" + repeated("|upper", 100'000) + " }}",
-      "{{ a" + repeated(" is none", 100'000) + " }}",
-      "{{ 1" + repeated("+1", 100'000) + " }}",
-      "{{ 1" + repeated(" if 1 else 1", 100'000) + " }}",
-      "{{ 1" + repeated("**1", 100'000) + " }}",
-      "{% filter " + repeated("upper|", 100'000) + "upper %}{% endfilter %}",
-      repeated("{% if 1 %}", 100'000),
-      repeated("{% for x in y %}", 100'000),
-      repeated("{% macro f() %}", 100'000),
-      "{% raw %}" + repeated("{% endraw", 100'000),
   };
+  for (std::string& nested : nested_without_end()) attacks.push_back(std::move(nested));
   const OrderedJson variables = {{"messages", {1}}, {"a", "a"}};
   for (const std::string& attack : attacks) {
     SCOPED_TRACE(attack.substr(0, 100));
