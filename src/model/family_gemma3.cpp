@@ -14,14 +14,17 @@ constexpr auto kRules = join_rules(kLlamaTable, kGemmaBlockNorms, kLlamaAttentio
                                    kLlamaAttentionOut, kLlamaMlp, kBranchNorms<1>, kGemmaHead);
 
 /// rope_parameters has an object for each kind of layer; older files have rope_theta, with
-/// rope_scaling for the layers without a window, and rope_local_base_freq.
-void parse_ropes(ModelConfig& c, const JsonFields& f) {
-  const std::optional<JsonFields> by_layer = f.get_object("rope_parameters");
-  std::optional<JsonFields> full = f.get_object("rope_scaling"), sliding;
-  if (by_layer) {
-    if (!full) full = by_layer->get_object("full_attention");
+/// rope_scaling for the layers without a window, and rope_local_base_freq. Fields of rope_scaling
+/// replace those of full_attention.
+void parse_ropes(ModelConfig& c, const nlohmann::json& json, const JsonFields& f) {
+  nlohmann::json merged = nlohmann::json::object();
+  std::optional<JsonFields> sliding;
+  if (const std::optional<JsonFields> by_layer = f.get_object("rope_parameters")) {
+    if (by_layer->get_object("full_attention")) merged = json["rope_parameters"]["full_attention"];
     sliding = by_layer->get_object("sliding_attention");
   }
+  if (f.get_object("rope_scaling")) merged.update(json["rope_scaling"]);
+  const JsonFields full(merged, f.where() + ": rope of full_attention");
   c.rope = parse_rope_object(f, full, c.head_dim, c.context, {.theta = 1000000});
   c.local_rope = parse_rope_object(f, sliding, c.head_dim, c.context,
                                    {.theta = 10000, .theta_name = "rope_local_base_freq"});
@@ -33,7 +36,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.head_dim = f.get_int("head_dim", 256);
   c.kv_heads = f.get_int("num_key_value_heads", 4);
   parse_gemma(c, f);
-  parse_ropes(c, f);
+  parse_ropes(c, json, f);
   c.attention_softcap = f.get_float("attn_logit_softcapping", 0);
   c.logit_softcap = f.get_float("final_logit_softcapping", 0);
   const int64_t pattern = f.get_int("sliding_window_pattern", 6);

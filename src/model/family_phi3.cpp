@@ -48,7 +48,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
   ModelConfig c = parse_llama_like(f, "phi3", 4096);
   c.norm_eps = f.get_float("rms_norm_eps", 1e-5);
-  c.rope = parse_rope(f, c.head_dim, c.context);
+  c.rope = parse_rope(f, c.head_dim, c.context, {.original_context = 4096});
   set_window(c, get_window(f, 0));
   return c;
 }

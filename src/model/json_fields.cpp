@@ -206,7 +206,7 @@ void parse_longrope(RopeConfig& rope, const JsonFields& scaling) {
 }
 
 void parse_scaling(RopeConfig& rope, const JsonFields& scaling, const JsonFields& fields,
-                   int64_t context) {
+                   int64_t context, const RopeDefaults& defaults) {
   const bool new_name = scaling.has("rope_type");
   std::string type =
       scaling.get_string("rope_type", scaling.get_string("type", std::string_view("default")));
@@ -217,9 +217,10 @@ void parse_scaling(RopeConfig& rope, const JsonFields& scaling, const JsonFields
     scaling.refuse(new_name ? "rope_type" : "type",
                    "known: default, linear, llama3, yarn, longrope");
   }
-  rope.original_context =
-      fields.get_int("original_max_position_embeddings",
-                     scaling.get_int("original_max_position_embeddings", context));
+  constexpr std::string_view kOriginal = "original_max_position_embeddings";
+  rope.original_context = defaults.original_context > 0
+                              ? fields.get_int(kOriginal, defaults.original_context)
+                              : scaling.get_int(kOriginal, context);
   if (type != "linear" && rope.original_context <= 0) {
     fail(ErrorCode::kCorruptFile, scaling.where(), "expected a positive original context, found {}",
          rope.original_context);
@@ -267,14 +268,17 @@ RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonF
          defaults.partial_name, partial);
   }
   rope.dims = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
-  if (object) parse_scaling(rope, *object, fields, context);
+  if (object) parse_scaling(rope, *object, fields, context, defaults);
   return rope;
 }
 
 RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t context,
                       const RopeDefaults& defaults) {
   std::optional<JsonFields> object = fields.get_object("rope_scaling");
-  if (!object) object = fields.get_object("rope_parameters");
+  if (!object || object->empty()) object = fields.get_object("rope_parameters");
+  for (const char* kind : {"full_attention", "sliding_attention"}) {
+    if (object && object->has(kind)) object->refuse(kind, "a rope for each kind of layer");
+  }
   return parse_rope_object(fields, object, head_dim, context, defaults);
 }
 

@@ -19,6 +19,7 @@ class JsonFields {
   JsonFields(const nlohmann::json& object, std::string_view where);
 
   bool has(std::string_view name) const;
+  bool empty() const { return object_->empty(); }
   bool is_null(std::string_view name) const;     // there, as null
   int64_t get_int(std::string_view name) const;  // >= 0 and < 2^40, or an error
   int64_t get_int(std::string_view name, int64_t fallback) const;
@@ -59,6 +60,9 @@ struct RopeDefaults {
   std::string_view theta_name = "rope_theta";               // beside rope_scaling
   double partial = 1;                                       // share of a head that turns
   std::string_view partial_name = "partial_rotary_factor";  // likewise
+  /// > 0: original_max_position_embeddings beside the object counts, not the one inside; this if
+  /// absent.
+  int64_t original_context = 0;
 };
 
 /// rope_scaling, else rope_parameters: as in the transformers library the former wins where both

@@ -97,6 +97,28 @@ TEST(Config, BothSpellingsOfRopeSettingsAreRead) {
   EXPECT_DOUBLE_EQ(both.rope.theta, 10000);
 }
 
+TEST(Config, RopeSettingsInTwoPlacesCountAsInTheTransformersLibrary) {
+  const Json parameters = {{"rope_type", "llama3"},   {"rope_theta", 500000.0},
+                           {"factor", 8.0},           {"low_freq_factor", 1.0},
+                           {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 64}};
+  const Json newer = with(kLlama, "rope_parameters", parameters);
+  EXPECT_DOUBLE_EQ(parse(with(newer, "rope_scaling", Json::object())).rope.theta, 500000);
+  EXPECT_EQ(parse(with(newer, "original_max_position_embeddings", 16)).rope.original_context, 64);
+  error_of(with(kLlama, "rope_parameters", {{"full_attention", parameters}}),
+           ErrorCode::kUnsupported);
+  Json gemma = kLlama;
+  gemma["architectures"] = {"Gemma3ForCausalLM"};
+  gemma["head_dim"] = 16;
+  gemma["rope_parameters"] = {
+      {"full_attention", {{"rope_type", "default"}, {"rope_theta", 500000.0}}},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 300.0}}}};
+  gemma["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 4.0}};
+  const ModelConfig c = parse(gemma);
+  EXPECT_DOUBLE_EQ(c.rope.theta, 500000);
+  EXPECT_DOUBLE_EQ(c.rope.factor, 4);
+  EXPECT_DOUBLE_EQ(c.local_rope->theta, 300);
+}
+
 TEST(Config, FieldsThatWouldChangeTheResultAreRefusedByName) {
   EXPECT_NE(error_of(with(kLlama, "hidden_act", "quick_gelu"), ErrorCode::kUnsupported)
                 .find("hidden_act = \"quick_gelu\""),
