@@ -54,6 +54,14 @@ bool storable(LevelType type, float level) {
 }
 
 void check_scheme(const Scheme& scheme) {
+  const bool trellis = scheme.kind == ValueKind::kTrellis;
+  if (trellis != is_trellis(scheme.bits, scheme.window) ||
+      (trellis &&
+       (scheme.scale_sharing != Sharing::kRow || scheme.has_offset || scheme.planes ||
+        scheme.table_sharing != Sharing::kMatrix || scheme.level_type != LevelType::kInt8))) {
+    fail(ErrorCode::kInternal, kWhere, "{} bits with windows of {} bits are no trellis",
+         scheme.bits, scheme.window);
+  }
   if (scheme.bits < 1 || scheme.bits > 16) {
     fail(ErrorCode::kInternal, kWhere, "{} bits are not 1 to 16", scheme.bits);
   }
@@ -92,7 +100,7 @@ void check_planes(const QuantizedMatrix& q) {
 }
 
 void check_codes(const QuantizedMatrix& q, ThreadPool& pool) {
-  const uint32_t bound = 1u << q.scheme.bits;
+  const uint32_t bound = 1u << q.scheme.code_bits();
   for_pieces(pool, q.codes.size(), [&](size_t begin, size_t end) {
     uint16_t all = 0;
     for (size_t i = begin; i < end; ++i) all |= q.codes[i];
@@ -101,6 +109,26 @@ void check_codes(const QuantizedMatrix& q, ThreadPool& pool) {
       if (q.codes[i] >= bound) {
         fail(ErrorCode::kInternal, kWhere, "code {} is {}, not below {}", i, q.codes[i], bound);
       }
+    }
+  });
+}
+
+/// Windows are those of a stream, with zeros outside the matrix.
+void check_windows(const QuantizedMatrix& q, ThreadPool& pool) {
+  const auto symbol = static_cast<uint16_t>((1u << q.scheme.bits) - 1);
+  pool.run(ceil_div(q.rows, kTrellisTile), [&](int64_t block, int /*worker*/) {
+    for (int64_t tile = 0; tile < ceil_div(q.cols, kTrellisTile); ++tile) {
+      TrellisTile codes{}, symbols{};
+      for_trellis_steps(q.rows, q.cols, block, tile, [&](size_t step, size_t at) {
+        codes[step] = q.codes[at];
+        symbols[step] = codes[step] & symbol;
+      });
+      const TrellisTile expected = trellis_windows(symbols, q.scheme.bits, q.scheme.window);
+      for_trellis_steps(q.rows, q.cols, block, tile, [&](size_t step, size_t /*at*/) {
+        if (codes[step] == expected[step]) return;
+        fail(ErrorCode::kInternal, kWhere, "code of step {} of tile {}, {} is {}, not {}", step,
+             block, tile, codes[step], expected[step]);
+      });
     }
   });
 }
@@ -127,8 +155,9 @@ void check_parameters(const QuantizedMatrix& q, ThreadPool& pool) {
   }
   check_count("offsets", q.offset.size(), !affine && scheme.has_offset ? sets : 0);
   check_binary16("offset", q.offset, pool);
+  const int index_bits = scheme.kind == ValueKind::kTrellis ? kTrellisIndexBits : scheme.bits;
   check_count("levels", q.levels.size(),
-              affine ? 0 : q.parameter_sets(scheme.table_sharing) << scheme.bits);
+              affine ? 0 : q.parameter_sets(scheme.table_sharing) << index_bits);
   if (scheme.planes) check_planes(q);
   for (float level : q.levels) {
     if (!storable(scheme.level_type, level)) {
@@ -191,6 +220,7 @@ void validate(const QuantizedMatrix& q, ThreadPool& pool) {
   check_scheme(q.scheme);
   check_count("codes", q.codes.size(), q.rows * q.cols);
   check_codes(q, pool);
+  if (q.scheme.kind == ValueKind::kTrellis) check_windows(q, pool);
   check_parameters(q, pool);
 }
 
@@ -211,6 +241,12 @@ void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, Matrix<float> 
   const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
   const float power = std::ldexp(1.0f, scheme.level_exponent);
   const int64_t group = scheme.group > 0 ? scheme.group : q.cols;
+  std::vector<float> window_levels;  // kTrellis: the level of each window
+  if (scheme.kind == ValueKind::kTrellis) {
+    for (uint32_t w = 0; w < 1u << scheme.window; ++w) {
+      window_levels.push_back(q.levels[static_cast<size_t>(trellis_index(q.mixing, w))]);
+    }
+  }
   for (int64_t i = 0; i < out.rows; ++i) {
     const int64_t r = row_begin + i;
     const uint16_t* codes = q.codes.data() + r * q.cols;
@@ -228,7 +264,8 @@ void dequantize_rows(const QuantizedMatrix& q, int64_t row_begin, Matrix<float> 
         continue;
       }
       const size_t table = static_cast<size_t>(q.parameter_index(scheme.table_sharing, r, begin));
-      const float* levels = q.levels.data() + (table << scheme.bits);
+      const float* levels =
+          window_levels.empty() ? q.levels.data() + (table << scheme.bits) : window_levels.data();
       for (int64_t c = begin; c < end; ++c) {
         const float product = scale * (levels[codes[c]] * power);
         values[c] = scheme.has_offset ? product + q.offset[set] : product;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "quant/trellis_code.h"
 #include "tensor/tensor.h"
 #include "transform/transform.h"
 
@@ -21,6 +22,7 @@ namespace twofold {
 enum class ValueKind {
   kAffine,  // scale (code - zero)
   kTable,   // scale level[code] 2^level_exponent + offset
+  kTrellis  // scale level[index of the code] 2^level_exponent; codes are windows (trellis_code.h)
 };
 /// Who shares one set of parameters.
 enum class Sharing { kMatrix, kRow, kGroup };
@@ -36,17 +38,20 @@ enum class LevelType { kInt8, kInt16, kFloat32 };
 
 struct Scheme {
   ValueKind kind = ValueKind::kAffine;
-  int bits = 4;                              // codes lie in [0, 2^bits); 1 to 16, 2 to 8 in files
+  int bits = 4;  // per weight; codes lie in [0, 2^code_bits()); 1 to 16, 2 to 8 in files
   Sharing scale_sharing = Sharing::kRow;     // who has a scale (and zero, offset)
   int64_t group = 0;                         // columns per group; > 0 only with kGroup
   ZeroKind zero = ZeroKind::kUnsigned;       // kAffine
   Sharing table_sharing = Sharing::kMatrix;  // kTable: who has its own levels
   LevelType level_type = LevelType::kInt8;   // kTable
-  int level_exponent = 0;                    // kTable: common power of two, -64 to 64
+  int level_exponent = 0;                    // of levels: common power of two, -64 to 64
   bool has_offset = false;                   // kTable
   // kTable of int8 levels: stored as bit planes. level[code] is the sum over bits i of the code of
   // n_i if it is set, else -n_i, for integers n_i >= 0 of the table.
   bool planes = false;
+  int window = 0;  // kTrellis: bits of a window
+  /// Bits of a code in memory.
+  int code_bits() const { return kind == ValueKind::kTrellis ? window : bits; }
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
@@ -57,7 +62,8 @@ struct QuantizedMatrix {
   std::vector<float> scale;     // [parameter_sets(scale_sharing)], binary16 unless kMatrix
   std::vector<float> zero;      // kAffine with a stored zero: as scale
   std::vector<float> offset;    // kTable with has_offset: as scale, binary16 values
-  std::vector<float> levels;    // kTable: [parameter_sets(table_sharing), 2^bits]
+  std::vector<float> levels;    // kTable: [parameter_sets(table_sharing), 2^bits]; kTrellis: [64]
+  TrellisMixing mixing{};       // kTrellis
   TransformSpec transform;
 
   /// Groups per row: 1 unless shared by group; the last may be shorter.
@@ -69,7 +75,8 @@ struct QuantizedMatrix {
   friend bool operator==(const QuantizedMatrix&, const QuantizedMatrix&) = default;
 };
 
-/// Checks sizes, code range, finiteness, and that parameters are exactly storable.
+/// Checks sizes, code range, finiteness, that parameters are exactly storable, and that the windows
+/// of a trellis are those of streams.
 /// @throws Error(kInternal) naming what is wrong.
 void validate(const QuantizedMatrix& q, ThreadPool& pool);
 void validate(const QuantizedMatrix& q);  // by the calling thread alone
@@ -78,6 +85,7 @@ void validate(const QuantizedMatrix& q);  // by the calling thread alone
 ///   affine: scale * (float(code) - zero)
 ///   table:  scale * (level * 2^level_exponent) + offset   (product rounded, then the sum;
 ///                                                          no sum without has_offset)
+///   trellis: as table, for the level of the code's index
 void dequantize(const QuantizedMatrix& q, Matrix<float> out);
 
 /// The zero of kSymmetric and kCentered: 2^(bits-1), (2^bits - 1) / 2.
