@@ -14,14 +14,17 @@ std::atomic<bool> g_ends_at_once{false};
 std::atomic<int> g_signal{SIGINT};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
-void on_signal(int signal) {
-  if (g_interrupted.exchange(true)) _exit(128 + signal);
-  g_signal.store(signal);
-  if (!g_ends_at_once) return;
+[[noreturn]] void end_with_message() {
   constexpr std::string_view kMessage = "twofold: interrupted\n";
   const ssize_t lost = ::write(STDERR_FILENO, kMessage.data(), kMessage.size());
   static_cast<void>(lost);
-  _exit(128 + signal);
+  _exit(interrupted_status());
+}
+
+void on_signal(int signal) {
+  if (g_interrupted.exchange(true)) _exit(128 + signal);
+  g_signal.store(signal);
+  if (g_ends_at_once) end_with_message();
 }
 
 }  // namespace
@@ -36,7 +39,10 @@ void install_signal_handlers() {
   sigaction(SIGPIPE, &action, nullptr);
 }
 
-EndsAtOnce::EndsAtOnce() { g_ends_at_once = true; }
+EndsAtOnce::EndsAtOnce() {
+  g_ends_at_once = true;
+  if (g_interrupted) end_with_message();  // a signal that came before is not forgotten
+}
 EndsAtOnce::~EndsAtOnce() { g_ends_at_once = false; }
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }

@@ -8,8 +8,8 @@ namespace twofold::cli {
 
 /// Installs the handlers; ignores SIGPIPE, so that writing to a closed pipe is an error value.
 void install_signal_handlers();
-/// While one of these lives, the first signal ends the program at once: for reading what may never
-/// come, such as a pipe without a writer, when there is nothing yet to clean up.
+/// While one of these lives, a signal ends the program at once, also one that came before: for
+/// waiting for the next line of standard input, when there is nothing to clean up.
 class EndsAtOnce {
  public:
   EndsAtOnce();

@@ -28,8 +28,7 @@ std::shared_ptr<const Model> load_model(const std::string& path, Session& sessio
 }
 
 std::string read_input(const std::filesystem::path& path) {
-  const EndsAtOnce guard;
-  return read_text_file(path);
+  return read_text_file(path, &interrupted());
 }
 
 std::unique_ptr<Tokenizer> require_tokenizer(const Model& model, const std::string& given) {

@@ -28,7 +28,7 @@ using ReadPieces = std::vector<std::string> (*)(std::string_view file_name, std:
                                                 std::string_view where);
 
 /// The pieces of all files, in order.
-Texts read_texts(const std::vector<std::filesystem::path>& paths, ReadPieces read) {
+Texts read_texts(const CalibrationOptions& options, ReadPieces read) {
   Texts texts;
   Sha256 hash;
   const auto add = [&](std::string_view file_name, std::string_view text, std::string_view where) {
@@ -36,10 +36,10 @@ Texts read_texts(const std::vector<std::filesystem::path>& paths, ReadPieces rea
     std::ranges::move(read(file_name, text, where), std::back_inserter(texts.pieces));
     texts.source += fmt::format("{}{}", texts.source.empty() ? "" : ", ", where);
   };
-  for (const std::filesystem::path& path : paths) {
-    add(path.filename().string(), read_text_file(path), path.string());
+  for (const std::filesystem::path& path : options.files) {
+    add(path.filename().string(), read_text_file(path, options.cancel), path.string());
   }
-  if (paths.empty()) {
+  if (options.files.empty()) {
     for (const BuiltinText& text : builtin_texts()) {
       add(text.file_name, text.text, fmt::format("built-in {}", text.file_name));
     }
@@ -49,9 +49,8 @@ Texts read_texts(const std::vector<std::filesystem::path>& paths, ReadPieces rea
 }
 
 /// Shuffled by Fisher and Yates.
-Texts shuffled_texts(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer,
-                     uint64_t seed) {
-  Texts texts = read_texts(paths, read_documents);
+Texts shuffled_texts(const CalibrationOptions& options, const Tokenizer& tokenizer, uint64_t seed) {
+  Texts texts = read_texts(options, read_documents);
   Rng rng(seed, "calibration/documents");
   for (size_t i = texts.pieces.size(); i > 1; --i) {
     std::swap(texts.pieces[i - 1], texts.pieces[rng.below(i)]);
@@ -60,8 +59,8 @@ Texts shuffled_texts(const std::vector<std::filesystem::path>& paths, const Toke
   return texts;
 }
 
-Texts consecutive_texts(const std::vector<std::filesystem::path>& paths) {
-  return read_texts(paths,
+Texts consecutive_texts(const CalibrationOptions& options) {
+  return read_texts(options,
                     [](std::string_view file_name, std::string_view text, std::string_view where) {
                       return std::vector<std::string>{read_whole(file_name, text, where)};
                     });
@@ -70,9 +69,9 @@ Texts consecutive_texts(const std::vector<std::filesystem::path>& paths) {
 Texts texts_of(const CalibrationOptions& options, const Tokenizer& tokenizer, uint64_t seed) {
   switch (options.sampling) {
     case Sampling::kShuffled:
-      return shuffled_texts(options.files, tokenizer, seed);
+      return shuffled_texts(options, tokenizer, seed);
     case Sampling::kConsecutive:
-      return consecutive_texts(options.files);
+      return consecutive_texts(options);
   }
   fail(ErrorCode::kInternal, "sampling", "not listed");
 }

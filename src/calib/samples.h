@@ -2,6 +2,7 @@
 // into the program.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -32,6 +33,7 @@ struct CalibrationOptions {
   int64_t samples = 128;                          // windows
   int64_t context = 2048;                         // tokens per window
   Sampling sampling = Sampling::kShuffled;
+  const std::atomic<bool>* cancel = nullptr;  // ends the wait for a file that is a pipe
 };
 
 struct CalibrationSamples {
@@ -47,8 +49,8 @@ struct CalibrationSamples {
 /// documents: calib/documents.h. Windows equal to an earlier one are skipped.
 /// @param context_limit the model's own; a longer options.context is cut to it.
 /// @throws Error(kInvalidArgument) with tokens needed and found if there is too little text;
-/// Error(kIo) on a missing file; Error(kCorruptFile) naming file and line on text that is not UTF-8
-/// or a document without text.
+/// Error(kIo) on a missing file; Error(kCancelled) as read_text_file; Error(kCorruptFile) naming
+/// file and line on text that is not UTF-8 or a document without text.
 CalibrationSamples load_samples(const CalibrationOptions& options, const Tokenizer& tokenizer,
                                 int64_t context_limit, uint64_t seed);
 

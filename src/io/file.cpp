@@ -1,6 +1,7 @@
 #include "io/file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -17,11 +18,27 @@ namespace fs = std::filesystem;
 constexpr size_t kBufferBytes = size_t{1} << 18;
 
 FileDescriptor open_for_reading(const fs::path& path, struct stat& status) {
-  FileDescriptor fd(retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  // Opening a pipe that nobody writes would wait, whatever happens meanwhile; reading can be waited
+  // for with an end to it.
+  FileDescriptor fd(
+      retry_interrupted([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
   if (fd.get() < 0) fail_errno(path, "open", errno);
   if (::fstat(fd.get(), &status) != 0) fail_errno(path, "read its status", errno);
   if (S_ISDIR(status.st_mode)) fail(ErrorCode::kIo, path.string(), "is a folder, expected a file");
   return fd;
+}
+
+/// Returns when reading will give bytes, an error, or the end: of a pipe that there was a writer
+/// of, as the system does not report the end of one that nobody has opened yet.
+void wait_for_input(int fd, const fs::path& path, const std::atomic<bool>* cancel) {
+  constexpr int kCheckMs = 100;  // a signal may come to another thread, or just before poll()
+  pollfd input{fd, POLLIN, 0};
+  while (true) {
+    if (cancel != nullptr && cancel->load()) fail(ErrorCode::kCancelled, "", "interrupted");
+    const int ready = ::poll(&input, 1, cancel != nullptr ? kCheckMs : -1);
+    if (ready > 0) return;
+    if (ready < 0 && errno != EINTR) fail_errno(path, "wait for input", errno);
+  }
 }
 
 void write_all(int fd, std::span<const std::byte> bytes, const fs::path& path) {
@@ -68,15 +85,17 @@ void release_pages(std::span<const std::byte> mapped) {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
-std::string read_text_file(const fs::path& path, uint64_t max_bytes) {
+std::string read_text_file(const fs::path& path, uint64_t max_bytes,
+                           const std::atomic<bool>* cancel) {
   struct stat status {};
   const FileDescriptor fd = open_for_reading(path, status);
   const auto refuse_size = [&](uint64_t size) {
     fail(ErrorCode::kCorruptFile, path.string(), "expected at most {} bytes, found {}", max_bytes,
          size);
   };
+  const bool is_regular = S_ISREG(status.st_mode);
   std::string text;
-  if (S_ISREG(status.st_mode)) {
+  if (is_regular) {
     const auto size = static_cast<uint64_t>(status.st_size);
     if (size > max_bytes) refuse_size(size);
     text.reserve(static_cast<size_t>(size));
@@ -84,8 +103,10 @@ std::string read_text_file(const fs::path& path, uint64_t max_bytes) {
   // Pipes and files of /proc do not know their size: read until the end.
   std::array<char, 1 << 16> chunk;
   while (true) {
+    if (!is_regular) wait_for_input(fd.get(), path, cancel);
     const ssize_t got =
         retry_interrupted([&] { return ::read(fd.get(), chunk.data(), chunk.size()); });
+    if (got < 0 && errno == EAGAIN) continue;  // another reader was faster
     if (got < 0) fail_errno(path, "read", errno);
     if (got == 0) return text;
     text.append(chunk.data(), static_cast<size_t>(got));

@@ -3,6 +3,7 @@
 // any number. A mapped file must not be shortened by others while it is in use.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -17,7 +18,7 @@ namespace twofold {
 /// A file mapped read-only. Copies share the mapping.
 class MappedFile {
  public:
-  /// @throws Error(kIo) if the file is missing, is a folder, or cannot be mapped.
+  /// @throws Error(kIo) if the file is missing, is a folder, pipe or device, or cannot be mapped.
   static MappedFile open(const std::filesystem::path& path);
 
   std::span<const std::byte> bytes() const { return bytes_; }
@@ -37,8 +38,16 @@ void release_pages(std::span<const std::byte> mapped);
 /// Bytes of a page of memory.
 int64_t page_bytes();
 
-/// The whole file as text. @throws Error(kIo), or Error(kCorruptFile) above `max_bytes`.
-std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes = 1ull << 30);
+/// The whole file as text. A pipe is waited for until it has had a writer and has none any more.
+/// @param cancel ends that wait; may be null.
+/// @throws Error(kIo), Error(kCorruptFile) above `max_bytes`, Error(kCancelled) once `cancel` is
+/// set while a pipe has nothing to read.
+std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes = 1ull << 30,
+                           const std::atomic<bool>* cancel = nullptr);
+inline std::string read_text_file(const std::filesystem::path& path,
+                                  const std::atomic<bool>* cancel) {
+  return read_text_file(path, 1ull << 30, cancel);
+}
 
 /// Sequential writer; every error throws Error(kIo) with the path and the system's message.
 class FileWriter {

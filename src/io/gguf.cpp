@@ -493,6 +493,8 @@ std::vector<int64_t> GgufFile::get_ints(std::string_view key) const {
 }
 
 bool looks_like_gguf(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return false;  // a pipe would be waited for, and emptied
   std::ifstream file(path, std::ios::binary);
   char magic[kMagic.size()] = {};
   file.read(magic, sizeof magic);

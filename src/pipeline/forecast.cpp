@@ -232,7 +232,7 @@ Forecast forecast_quantization(const ModelFiles& source, const Recipe& recipe,
                                const QuantizeOptions& options, const Context& ctx) {
   const Clock::time_point start = Clock::now();
   const WorkPlan work = plan_work(source, recipe, options);
-  const std::optional<CalibrationSamples> samples = read_samples(source, work, options);
+  const std::optional<CalibrationSamples> samples = read_samples(source, work, options, ctx);
   const double read = seconds_since(start);
   const CalibrationSamples* const known = samples ? &*samples : nullptr;
   const MemoryRequest request{.source = source,

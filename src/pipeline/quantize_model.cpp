@@ -94,7 +94,7 @@ class Quantizer {
         options_(options),
         ctx_(ctx),
         work_(plan_work(source, recipe, options)),
-        samples_(read_samples(source, work_, options)),
+        samples_(read_samples(source, work_, options, ctx)),
         mode_(choose_memory_mode({.source = source,
                                   .work = work_,
                                   .samples = samples_ ? &*samples_ : nullptr,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "base/json.h"
@@ -16,8 +17,10 @@
 #include "interrupt.h"
 #include "io/temporary_folder.h"
 #include "model/family.h"
+#include "model_input.h"
 #include "quant/method.h"
 #include "run_program.h"
+#include "session.h"
 #include "support/paths.h"
 
 namespace twofold {
@@ -415,6 +418,43 @@ TEST(Cli, CtrlCEndsTheWaitForAPipeWithoutAWriter) {
   // it ends without a message, but it ends.
   options.signal_when_exists = pipe;
   EXPECT_EQ(run_twofold({"eval", tiny_model(), "--token-ids", pipe}, options).status, 130);
+}
+
+/// In a process of its own, which does not wait for ever: a signal comes, then `act` runs.
+void after_a_signal(const std::function<void()>& act) {
+  ::alarm(20);
+  cli::install_signal_handlers();
+  ::raise(SIGINT);
+  try {
+    act();
+  } catch (const Error& error) {
+    _exit(error.code() == ErrorCode::kCancelled ? cli::interrupted_status() : 3);
+  }
+  _exit(4);
+}
+
+TEST(Cli, SignalsThatComeJustBeforeAWaitEndIt) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EXIT(after_a_signal([&] { cli::read_input(pipe); }), ::testing::ExitedWithCode(130), "");
+  EXPECT_EXIT(after_a_signal([] { const cli::EndsAtOnce guard; }), ::testing::ExitedWithCode(130),
+              "twofold: interrupted");
+}
+
+TEST(Cli, CtrlCEndsTheWaitForACalibrationTextThatIsAPipe) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const std::vector<std::string> args = {
+      character_model(), "-o", folder.file("out"), "--method", "gptq", "--calibration", pipe};
+  EXPECT_EXIT(after_a_signal([&] {
+                const cli::Command command = cli::quantize_command();
+                cli::parse_flags(command, args);
+                cli::Session session(*command.common, "twofold quantize");
+                command.run(session);
+              }),
+              ::testing::ExitedWithCode(130), "");
 }
 
 TEST(Cli, SecondSignalEndsTheProgramAtOnce) {

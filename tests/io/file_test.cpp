@@ -6,10 +6,14 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <chrono>
+#include <ctime>
+#include <fstream>
 #include <functional>
 #include <set>
 #include <thread>
 
+#include "io/gguf.h"
 #include "io/temporary_folder.h"
 #include "support/paths.h"
 
@@ -72,6 +76,56 @@ TEST(ReadTextFile, ReadsFilesPipesAndFilesWithoutASize) {
   expect_error(ErrorCode::kIo, "absent: cannot open",
                [&] { read_text_file(folder.file("absent")); });
   expect_error(ErrorCode::kIo, "is a folder", [&] { read_text_file(folder.path()); });
+}
+
+/// Processor time of this process, in seconds.
+double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+TEST(ReadTextFile, WaitsForTheWriterOfAPipeAndTakesAllItWrites) {
+  using namespace std::chrono_literals;
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const double before = processor_seconds();
+  std::thread writer([&] {
+    std::this_thread::sleep_for(150ms);  // nobody has opened it for writing until now
+    std::ofstream out(pipe);
+    for (const char* part : {"first", " second", " third"}) {
+      out << part << std::flush;
+      std::this_thread::sleep_for(50ms);
+    }
+  });
+  const std::atomic<bool> cancel{false};
+  EXPECT_EQ(read_text_file(pipe, &cancel), "first second third");
+  writer.join();
+  EXPECT_LT(processor_seconds() - before, 0.1) << "it waits without work";
+  std::thread late([&] { std::ofstream(pipe) << "again"; });
+  EXPECT_EQ(read_text_file(pipe), "again");
+  late.join();
+}
+
+TEST(ReadTextFile, TheWaitForAPipeWithoutAWriterEndsWhenCancelled) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  std::atomic<bool> cancel{true};
+  expect_error(ErrorCode::kCancelled, "interrupted", [&] { read_text_file(pipe, &cancel); });
+  cancel = false;
+  std::thread user([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    cancel = true;
+  });
+  expect_error(ErrorCode::kCancelled, "interrupted", [&] { read_text_file(pipe, &cancel); });
+  user.join();
+  EXPECT_EQ(read_text_file(folder.write("f", "text"), &cancel), "text") << "nothing to wait for";
+}
+
+TEST(MappedFile, PipesAreRefusedWithoutWaitingForAWriter) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_error(ErrorCode::kIo, "pipe: is a device or pipe", [&] { MappedFile::open(pipe); });
+  EXPECT_FALSE(looks_like_gguf(pipe));
 }
 
 TEST(FileWriter, PiecesOfAnySizeArriveInOrder) {
