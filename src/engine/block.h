@@ -4,6 +4,7 @@
 // `replace`; the scratch memory of a call is the caller's BlockBuffers.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -31,9 +32,11 @@ struct SequenceRows {
   int64_t count = 0;
   KvCache* cache = nullptr;
   int64_t rope_row = 0;  // row of the tables in BlockPass::ropes of its first token
-  /// Positions it may come to have.
-  int64_t most() const { return cache != nullptr ? cache->capacity() : count; }
   int64_t past() const { return cache != nullptr ? cache->length() : 0; }
+  /// Positions it will come to have, as far as is known.
+  int64_t most() const {
+    return cache != nullptr ? std::max(cache->expected(), past() + count) : count;
+  }
 };
 
 /// What all blocks of a pass share.

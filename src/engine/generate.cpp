@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/finite.h"
+#include "model/rope_factors.h"
 
 namespace twofold {
 namespace {
@@ -119,26 +120,34 @@ class Generation {
     std::vector<int32_t>& ids = cache_.ids_;
     const size_t most = std::min({prompt.size() - 1, ids.size(), static_cast<size_t>(length())});
     size_t at = 0;
-    while (at < most && ids[at] == prompt[at]) ++at;
+    // LongRoPE: other angles for all positions once there are many.
+    const bool useful = same_angles(model_.config(), cache_.keys_values_.turned_for(),
+                                    static_cast<int64_t>(prompt.size()));
+    while (useful && at < most && ids[at] == prompt[at]) ++at;
+    cache_.keys_values_.expect(static_cast<int64_t>(prompt.size()));
     cache_.keys_values_.truncate(static_cast<int64_t>(at));
     ids.resize(at);
     const auto cached = static_cast<int64_t>(at);
     const auto total = static_cast<int64_t>(prompt.size()) - cached;
     while (at < prompt.size()) {
       const size_t count = std::min<size_t>(kPromptChunk, prompt.size() - at);
-      add(prompt.subspan(at, count));
+      run(prompt.subspan(at, count));
       at += count;
       ctx_.report("prompt", static_cast<int64_t>(at) - cached, total);
     }
     return cached;
   }
 
-  /// Runs tokens, and keeps the hidden state of the last one.
-  void add(std::span<const int32_t> ids) {
-    const SequenceInput input{ids, &cache_.keys_values_};
-    const AlignedBuffer<float> states = model_.forward({&input, 1}, ctx_);
-    std::copy_n(states.data() + (ids.size() - 1) * hidden_.size(), hidden_.size(), hidden_.data());
-    cache_.ids_.insert(cache_.ids_.end(), ids.begin(), ids.end());
+  /// Runs one more token, or all anew if that turns the earlier ones by other angles, as the
+  /// transformers library does.
+  void add(int32_t id) {
+    if (same_angles(model_.config(), cache_.keys_values_.turned_for(), length() + 1)) {
+      run({&id, 1});
+      return;
+    }
+    std::vector<int32_t> all = cache_.ids_;
+    all.push_back(id);
+    start(all);
   }
 
   int32_t next(Sampler& sampler, std::span<const int32_t> history) {
@@ -155,6 +164,14 @@ class Generation {
 
  private:
   int64_t length() const { return cache_.keys_values_.length(); }
+
+  /// Runs tokens, and keeps the hidden state of the last one.
+  void run(std::span<const int32_t> ids) {
+    const SequenceInput input{ids, &cache_.keys_values_};
+    const AlignedBuffer<float> states = model_.forward({&input, 1}, ctx_);
+    std::copy_n(states.data() + (ids.size() - 1) * hidden_.size(), hidden_.size(), hidden_.data());
+    cache_.ids_.insert(cache_.ids_.end(), ids.begin(), ids.end());
+  }
 
   const Model& model_;
   TokenCache& cache_;
@@ -226,7 +243,7 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
       result.reason = StopReason::kContextFull;
       break;
     }
-    generation.add({&id, 1});
+    generation.add(id);
   }
   if (decoder && !stopped) {
     out.push(decoder->flush());

@@ -225,7 +225,7 @@ void KvLayer::write(int64_t first, Matrix<const float> k, Matrix<const float> v,
 }
 
 KvCache::KvCache(const ModelConfig& config, int64_t capacity, const KvFormat& format)
-    : capacity_(capacity) {
+    : capacity_(capacity), expected_(capacity) {
   layers_.reserve(static_cast<size_t>(config.layers));
   for (int64_t i = 0; i < config.layers; ++i) layers_.emplace_back(config, format);
 }

@@ -86,13 +86,22 @@ class KvCache {
   KvLayer& layer(int64_t i) { return layers_[static_cast<size_t>(i)]; }
   /// Makes room for `count` more positions. @throws Error(kInvalidArgument) beyond the capacity.
   void reserve(int64_t count);
-  void advance(int64_t count) { length_ += count; }
+  /// Positions the sequence will come to have, as far as is known; at first the capacity. More than
+  /// that count as they come. LongRoPE has other angles for long sequences.
+  void expect(int64_t length) { expected_ = length; }
+  int64_t expected() const { return expected_; }
+  /// What was expected when the last keys were turned.
+  int64_t turned_for() const { return turned_for_; }
+  void advance(int64_t count) {
+    length_ += count;
+    turned_for_ = std::max(expected_, length_);
+  }
   /// Forgets the positions from `length` on; does nothing if there are none.
   void truncate(int64_t length) { length_ = std::min(length_, length); }
 
  private:
-  int64_t capacity_;
-  int64_t length_ = 0, allocated_ = 0;
+  int64_t capacity_, expected_;
+  int64_t length_ = 0, allocated_ = 0, turned_for_ = 0;
   std::vector<KvLayer> layers_;
 };
 

@@ -6,6 +6,7 @@
 #include "engine/block.h"
 #include "engine/embedding.h"
 #include "engine/linear.h"
+#include "model/rope_factors.h"
 #include "tensor/ops.h"
 
 namespace twofold {
@@ -91,6 +92,12 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
     if (rows.past() + rows.count > c.context) {
       fail(ErrorCode::kInvalidArgument, "context", "{} positions are beyond the model's {}",
            rows.past() + rows.count, c.context);
+    }
+    if (rows.past() > 0 && !same_angles(c, rows.cache->turned_for(), rows.most())) {
+      fail(ErrorCode::kInvalidArgument, "cache",
+           "expected keys of a sequence of {} positions, found those of one of {}: LongRoPE turns "
+           "them by other angles",
+           rows.most(), rows.cache->turned_for());
     }
     if (rows.cache != nullptr) rows.cache->reserve(rows.count);
     pass.tokens += rows.count;

@@ -45,8 +45,9 @@ class Model {
   /// sequences one after the other. The result of a sequence does not depend on the others, except
   /// that a batch of fewer than kGemmMinRows tokens in all, or an expert that has fewer of them,
   /// adds its products in another order (float rounding only).
-  /// @throws Error(kInvalidArgument) on an id outside the vocabulary, an empty sequence, or a
-  /// sequence beyond the model's context.
+  /// @throws Error(kInvalidArgument) on an id outside the vocabulary, an empty sequence, a
+  /// sequence beyond the model's context, or keys in a cache whose angles a longer or shorter
+  /// sequence does not have (LongRoPE, KvCache::expect).
   AlignedBuffer<float> forward(std::span<const SequenceInput> batch, const Context& ctx,
                                const InputObserver& observer = {}) const;
 

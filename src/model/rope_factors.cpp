@@ -74,6 +74,15 @@ std::vector<float> rope_frequencies(const RopeConfig& rope, bool long_sequence) 
   return frequencies;
 }
 
+bool same_angles(const ModelConfig& config, int64_t a, int64_t b) {
+  const auto same = [&](const RopeConfig& rope) {
+    return rope.scaling != RopeScaling::kLongRope ||
+           (a > rope.original_context) == (b > rope.original_context);
+  };
+  if (config.position != PositionKind::kRope) return true;
+  return same(config.rope) && (!config.local_rope || same(*config.local_rope));
+}
+
 double longrope_attention_factor(double factor, int64_t original_context) {
   if (factor <= 1) return 1;
   return std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(original_context)));

@@ -16,6 +16,9 @@ namespace twofold {
 /// @param long_sequence more than original_context positions; only LongRoPE depends on it.
 std::vector<float> rope_frequencies(const RopeConfig& rope, bool long_sequence = false);
 
+/// Whether positions of sequences of `a` and of `b` positions turn by the same angles.
+bool same_angles(const ModelConfig& config, int64_t a, int64_t b);
+
 /// LongRoPE's factor of cosines and sines where a model does not have its own.
 /// @param factor context of the model / original context.
 double longrope_attention_factor(double factor, int64_t original_context);

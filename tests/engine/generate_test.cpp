@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/load_tokenizer.h"
+#include "io/temporary_folder.h"
 #include "support/paths.h"
 
 namespace twofold {
@@ -96,6 +99,90 @@ TEST_F(Generate, MoreEndTokensEndTheText) {
   const GenerateResult cut = run({1}, {.max_tokens = 20, .end_ids = {end}});
   EXPECT_EQ(cut.reason, StopReason::kEndToken);
   EXPECT_EQ(cut.ids, std::vector<int32_t>(whole.ids.begin(), first));
+}
+
+/// LongRoPE with other angles beyond 48 positions, of 96.
+class LongRope : public ::testing::Test {
+ protected:
+  std::vector<float> last_logits(std::span<const int32_t> ids) const {
+    const SequenceInput input{ids, nullptr};
+    const AlignedBuffer<float> states = model_->forward({&input, 1}, ctx_);
+    const ModelConfig& c = model_->config();
+    std::vector<float> logits(static_cast<size_t>(c.vocab_size));
+    model_->logits({states.data() + (std::ssize(ids) - 1) * c.hidden, 1, c.hidden},
+                   {logits.data(), 1, c.vocab_size}, ctx_);
+    return logits;
+  }
+  /// What generating without any cache gives: a whole pass for every token.
+  std::vector<int32_t> by_whole_passes(std::vector<int32_t> ids, int64_t count) const {
+    const size_t first = ids.size();
+    for (int64_t i = 0; i < count; ++i) {
+      const std::vector<float> logits = last_logits(ids);
+      ids.push_back(static_cast<int32_t>(std::ranges::max_element(logits) - logits.begin()));
+    }
+    return {ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end()};
+  }
+  GenerateResult run(std::span<const int32_t> prompt, int64_t count, TokenCache* cache) const {
+    return generate(
+        *model_, nullptr, prompt,
+        {.max_tokens = count, .sampler = {.temperature = 0}, .ignore_eos = true, .cache = cache},
+        ctx_);
+  }
+  static std::vector<int32_t> text(int32_t length, int32_t step) {
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < length; ++i) ids.push_back((i * step + 5) % 96);
+    return ids;
+  }
+  ThreadPool pool_{1};
+  const Context ctx_{.pool = pool_, .isa = select_isa()};
+  std::shared_ptr<const Model> model_ =
+      Model::load(testing::test_data("tiny-models/phi3-longrope"));
+};
+
+TEST_F(LongRope, AnglesChangeWhereATextGrowsBeyondTheOriginalContext) {
+  for (const int32_t step : {29, 31, 37, 41, 43}) {
+    const std::vector<int32_t> prompt = text(30, step);
+    const std::vector<int32_t> expected = by_whole_passes(prompt, 40);
+    EXPECT_EQ(run(prompt, 40, nullptr).ids, expected) << step;
+    TokenCache cache(*model_, 96, "f32");
+    EXPECT_EQ(run(prompt, 40, &cache).ids, expected) << step;
+    EXPECT_EQ(run(prompt, 66, nullptr).ids.size(), 66u) << "up to the last position";
+  }
+}
+
+TEST_F(LongRope, TurnsOfAConversationGetTheAnglesOfTheirLength) {
+  TokenCache cache(*model_, 96, "f32");
+  for (const int32_t step : {29, 31, 37}) {
+    // Within, beyond by the prompt, within again, and beyond again by what is generated.
+    const std::vector<int32_t> all = text(80, step);
+    for (const auto& [length, kept] :
+         std::vector<std::pair<size_t, int64_t>>{{20, 0}, {40, 20}, {60, 0}, {80, 60}, {30, 0}}) {
+      const std::span<const int32_t> prompt = std::span(all).first(length);
+      const GenerateResult result = run(prompt, 8, &cache);
+      EXPECT_EQ(result.ids, by_whole_passes({prompt.begin(), prompt.end()}, 8)) << length;
+      EXPECT_GE(result.cached_tokens, length == 20 ? 0 : kept) << length;
+    }
+  }
+}
+
+TEST_F(LongRope, KeysOfOtherAnglesAreRefused) {
+  const std::vector<int32_t> ids = text(60, 29);
+  KvCache cache(model_->config(), 96);
+  const auto run = [&](size_t first, size_t count) {
+    const SequenceInput input{std::span(ids).subspan(first, count), &cache};
+    model_->forward({&input, 1}, ctx_);
+  };
+  cache.expect(48);
+  run(0, 48);
+  testing::expect_error(ErrorCode::kInvalidArgument,
+                        "cache: expected keys of a sequence of 49 positions, found those of one "
+                        "of 48",
+                        [&] { run(48, 1); });
+  cache.truncate(0);
+  cache.expect(60);
+  run(0, 20);
+  run(20, 40);
+  EXPECT_EQ(cache.length(), 60);
 }
 
 }  // namespace
