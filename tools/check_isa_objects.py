@@ -6,6 +6,10 @@
 An object of src/**/simd/<isa>/ or src/kernels/<isa>/ exports constant tables only, one symbol a file, which another object refers to;
 it has no weak or inline symbols (the linker could pick its wide version for everybody), no code that runs at load time and needs no
 C++ library. Every other object is free of AVX instructions. Needs nm and objdump, which come with the compiler.
+
+A hot loop of a kernel spills nothing, but for those of FULL_REGISTERS: no innermost loop with integer products stores a vector on the
+stack. (Constants that find no register, such as the tables of 8-bit codes on AVX2, may be read there.) Printed only, because it depends
+on the machine: how long the slowest kernel file took to compile.
 """
 
 import argparse
@@ -16,6 +20,18 @@ from pathlib import Path
 
 ISA_OBJECT = re.compile(r"\.dir/(?:.*/)?(?:simd/)?(avx2|avx512|avx512vnni|amx|neon)/[^/]+\.o$")
 WIDE = re.compile(rb"^.*(?:%[yz]mm\d|\tv[a-z0-9]+ +.*%xmm\d).*$", re.MULTILINE)
+KERNEL_OBJECT = re.compile(r"src/kernels/")
+FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
+INSTRUCTION = re.compile(r"^ +([0-9a-f]+):\t(\S+) *(.*)$")
+JUMP_TARGET = re.compile(r"[0-9a-f]+\b")
+INTEGER_PRODUCT = re.compile(r"vpdp|vpmadd|tdp")
+VECTOR_TO_STACK = re.compile(r"%[xyz]mm\d+,(-?(?:0x[0-9a-f]+)?\(%r(?:sp|bp)\))(?:\{.*)?$")
+# Loops that may: products with two to four rows of codes whose tables or joined bits need more registers than are left, and
+# tiles as high as the register file.
+FULL_REGISTERS = re.compile(
+    r"gemv_rows<.*(?:PlaneValues<[134]>|TableValues<4>|RowTableValues<[56]>|WideTableValues<[678]>) >"
+    r"|add_group<.*TableValues<7>, 4>|add_group<0, 12>|multiply_tile<2, 8, false>"
+)
 LOAD_TIME_SECTIONS = re.compile(r"\s\.(?:init_array|ctors|preinit_array)\b")
 
 
@@ -43,6 +59,58 @@ def check_isa_object(name, table, sections):
         yield f"{name}: has code that runs at load time"
 
 
+def functions(disassembly):
+    """(name, [(address, mnemonic, operands)]) of each function."""
+    name, body = None, []
+    for row in disassembly.splitlines():
+        if label := FUNCTION.match(row):
+            if body:
+                yield name, body
+            name, body = label[1], []
+        elif instruction := INSTRUCTION.match(row):
+            body.append((int(instruction[1], 16), instruction[2], instruction[3]))
+    if body:
+        yield name, body
+
+
+def innermost_loops(body):
+    """The instructions of each loop without another inside. Jumps back to one address are one loop."""
+    last = {}
+    for address, mnemonic, operands in body:
+        target = JUMP_TARGET.match(operands) if mnemonic.startswith("j") else None
+        if target and body[0][0] <= int(target[0], 16) <= address:
+            last[int(target[0], 16)] = address
+    loops = list(last.items())
+    for begin, end in loops:
+        if not any((begin, end) != (b, e) and begin <= b and e <= end for b, e in loops):
+            yield [row for row in body if begin <= row[0] <= end]
+
+
+def spills(disassembly):
+    """(function, moves) of each hot loop that keeps vectors on the stack: moves and operands on the slots it writes."""
+    for name, body in functions(disassembly):
+        frame = any(mnemonic == "mov" and operands == "%rsp,%rbp" for _, mnemonic, operands in body)
+        for loop in innermost_loops(body):
+            if not any(INTEGER_PRODUCT.match(mnemonic) for _, mnemonic, _ in loop):
+                continue
+            stores = (VECTOR_TO_STACK.search(operands) for _, _, operands in loop)
+            slots = {store[1] for store in stores if store and (frame or "%rsp" in store[1])}
+            moves = sum(any(operands.startswith(slot) or f",{slot}" in operands for slot in slots) for _, _, operands in loop)
+            if moves:
+                yield name, moves
+
+
+def slowest_kernel(build_dir):
+    """(seconds, object) of the kernel that took longest in its last build, or None."""
+    log = build_dir / ".ninja_log"
+    seconds = {}
+    for row in log.read_text().splitlines()[1:] if log.exists() else []:
+        start, end, _, name = row.split("\t")[:4]
+        if ISA_OBJECT.search(name) and KERNEL_OBJECT.search(name):
+            seconds[name] = (int(end) - int(start)) / 1000
+    return max(((time, name) for name, time in seconds.items()), default=None)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build_dir", type=Path)
@@ -57,6 +125,10 @@ def main():
         if ISA_OBJECT.search(name):
             isa_count += 1
             violations += check_isa_object(name, table, output("objdump", "-h", str(path)).decode())
+            if KERNEL_OBJECT.search(name):
+                code = output("objdump", "-dC", "--no-show-raw-insn", str(path)).decode()
+                violations += [f"{name}: {function}: {moves} uses of spilled vectors in a hot loop" for function, moves in spills(code)
+                               if not FULL_REGISTERS.search(function)]
             tables.update({symbol: name for kind, symbol in table if kind in "RD"})
             continue
         wanted |= {symbol for kind, symbol in table if kind == "U"}
@@ -66,6 +138,8 @@ def main():
     violations += [f"{name}: table {symbol} is in no registry" for symbol, name in tables.items() if symbol not in wanted]
     summary = f"{isa_count} objects for wider instruction sets, {len(objects) - isa_count} for the baseline, in order"
     print("\n".join(violations) if violations else summary)
+    if slowest := slowest_kernel(args.build_dir):
+        print(f"slowest kernel to compile: {slowest[0]:.0f} s, {slowest[1]}")
     sys.exit(1 if violations else 0)
 
 

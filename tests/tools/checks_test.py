@@ -128,6 +128,37 @@ class IsaObjects(unittest.TestCase):
         self.assertTrue(wide.search(b"   0:\tvaddss %xmm0,%xmm1,%xmm2\n"))
         self.assertIsNone(wide.search(b"   0:\taddps  %xmm0,%xmm1\n   4:\tverr   %ax\n"))
 
+    LOOP = """0000000000000000 <void gemv<4>(int)>:
+   0:\tvmovdqa64 %zmm9,0x40(%rsp)
+  10:\tvmovdqa32 0x40(%rsp),%zmm1
+  18:\tvpdpbusd %zmm2,%zmm0,%zmm1
+  20:\tvmovdqa64 %zmm1,0x40(%rsp)
+  28:\tjg     10 <void gemv<4>(int)+0x10>
+  30:\tret
+"""
+
+    def spills(self, *changes):
+        text = self.LOOP
+        for old, new in changes:
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        return list(check_isa_objects.spills(text))
+
+    def test_vectors_stored_and_read_again_in_a_hot_loop_are_found(self):
+        self.assertEqual(self.spills(), [("void gemv<4>(int)", 2)])
+        self.assertEqual(self.spills(("vmovdqa32 0x40(%rsp),%zmm1", "vpaddd 0x40(%rsp),%zmm3,%zmm1")), [("void gemv<4>(int)", 2)])
+
+    def test_constants_on_the_stack_are_no_spills(self):
+        self.assertEqual(self.spills(("  20:\tvmovdqa64 %zmm1,0x40(%rsp)\n", "")), [])
+
+    def test_loops_without_products_and_outer_loops_are_not_hot(self):
+        self.assertEqual(self.spills(("vpdpbusd", "vpaddd")), [])
+        self.assertEqual(self.spills(("vmovdqa64 %zmm1,0x40(%rsp)", "jne    18 <x>\n  24:\tvmovdqa64 %zmm1,0x40(%rsp)")), [])
+
+    def test_the_base_pointer_is_the_stack_only_where_it_is_set_to_it(self):
+        self.assertEqual(self.spills(("%rsp", "%rbp")), [])
+        self.assertEqual(len(self.spills(("%rsp", "%rbp"), ("   0:", "   0:\tmov    %rsp,%rbp\n   4:"))), 1)
+
 
 class Skipped(unittest.TestCase):
     def test_skips_are_listed_with_their_reasons(self):
