@@ -265,6 +265,20 @@ void refuse_unbound(const ModelFiles& files, const GgufFields& fields) {
   }
 }
 
+/// The ids that end a text, a turn (eot) and a message that calls a tool (eom): one, a list of
+/// several, or null.
+Json gguf_end_ids(const GgufFile& gguf) {
+  Json ids = Json::array();
+  for (const char* name : {"eos", "eot", "eom"}) {
+    const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+    if (!gguf.has(key)) continue;
+    const Json id = gguf.get_int(key);
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  }
+  if (ids.empty()) return nullptr;
+  return ids.size() == 1 ? ids.front() : ids;
+}
+
 void open_gguf(ModelFiles& files) {
   auto gguf = std::make_shared<GgufFile>(read_gguf(files.path));
   files.container = Container::kGguf;
@@ -288,7 +302,6 @@ void open_gguf(ModelFiles& files) {
     bool null_if_absent;  // the transformers library's default may lie outside of the vocabulary
   };
   for (const TokenId& id : {TokenId{"bos_token_id", "tokenizer.ggml.bos_token_id", false},
-                            TokenId{"eos_token_id", "tokenizer.ggml.eos_token_id", false},
                             TokenId{"pad_token_id", "tokenizer.ggml.padding_token_id", true}}) {
     if (gguf->has(id.key)) {
       files.config_json[id.field] = gguf->get_int(id.key);
@@ -296,6 +309,7 @@ void open_gguf(ModelFiles& files) {
       files.config_json[id.field] = nullptr;
     }
   }
+  if (const auto ids = gguf_end_ids(*gguf); !ids.is_null()) files.config_json["eos_token_id"] = ids;
   files.checkpoint = std::move(checkpoint);
   files.gguf = std::move(gguf);
   parse_config(files, files.path.string());

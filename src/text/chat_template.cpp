@@ -51,7 +51,8 @@ int32_t ChatTemplate::end_token(const Tokenizer& tokenizer, const ChatOptions& o
   if (found == std::string::npos) return -1;
   for (const int32_t id : tokenizer.encode(text.substr(found + kAnswer.size()))) {
     if (tokenizer.is_special(id)) return id;
-    if (!is_blank(tokenizer.decode({&id, 1}))) return -1;
+    if (is_blank(tokenizer.decode({&id, 1}))) continue;
+    return tokenizer.is_added(id) ? id : -1;
   }
   return -1;
 }

@@ -46,8 +46,8 @@ class ChatTemplate {
   /// template says, so BOS is there once if the template writes it.
   std::vector<int32_t> encode(const OrderedJson& messages, const Tokenizer& tokenizer,
                               const ChatOptions& options = {}) const;
-  /// The special token that follows the content of an assistant's message, which ends an answer.
-  /// -1 if there is none, or if the template does not take the conversation that shows it.
+  /// The token that follows the content of an assistant's message, which ends an answer: a special
+  /// one, or one that was added to the vocabulary and is not white space. -1 if there is none, or if the template does not take the conversation that shows it.
   int32_t end_token(const Tokenizer& tokenizer, const ChatOptions& options = {}) const;
 
  private:

@@ -69,6 +69,7 @@ class PipelineTokenizer final : public Tokenizer {
     const AddedToken* token = added_.find(id);
     return token != nullptr && token->special;
   }
+  bool is_added(int32_t id) const override { return added_.find(id) != nullptr; }
   std::string to_json() const override;
 
   std::string_view text_of(int32_t id) const {

@@ -45,6 +45,9 @@ class Tokenizer {
   /// -1 if the text is no token.
   virtual int32_t token_id(std::string_view token) const = 0;
   virtual bool is_special(int32_t id) const = 0;
+  /// True for tokens that are found in the text before the model sees it: special ones, and others
+  /// that were added to the vocabulary.
+  virtual bool is_added(int32_t id) const = 0;
   /// A tokenizer.json with the same ids, that Python's `tokenizers` opens.
   /// @throws Error(kUnsupported) if there is no such form.
   virtual std::string to_json() const = 0;

@@ -1,6 +1,7 @@
 // Metadata of the GGUF files of every family, damaged or beyond what is supported.
 #include <functional>
 
+#include "base/json.h"
 #include "io/bad_files.h"
 #include "io/gguf_builder.h"
 #include "model/model_files.h"
@@ -144,6 +145,22 @@ TEST(GgufMetadata, WhatCannotChangeTheResultIsIgnored) {
       builder = with_key(builder, key);
     }
     EXPECT_EQ(read_damaged(folder, builder.bytes(), open), "") << file.name;
+  }
+}
+
+TEST(GgufMetadata, EndsOfTurnsAndOfCallsEndATextToo) {
+  const TemporaryFolder folder;
+  const auto key = [](const std::string& name, uint32_t id) {
+    return gguf_key<uint32_t>("tokenizer.ggml." + name + "_token_id", 4, id);
+  };
+  for (const File& file : gguf_files()) {
+    GgufBuilder builder = with_key(file.builder, key("eos", 2));
+    const auto opened = [&] { return open_model(folder.write("m.gguf", builder.bytes())); };
+    EXPECT_EQ(opened().config.eos_ids, (std::vector<int32_t>{2})) << file.name;
+    EXPECT_EQ(opened().config_json["eos_token_id"], 2) << file.name;
+    builder = with_key(with_key(builder, key("eot", 5)), key("eom", 2));
+    EXPECT_EQ(opened().config.eos_ids, (std::vector<int32_t>{2, 5})) << file.name;
+    EXPECT_EQ(opened().config_json["eos_token_id"], Json({2, 5})) << file.name;
   }
 }
 

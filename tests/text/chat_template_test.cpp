@@ -104,5 +104,29 @@ TEST(ChatTemplate, EndTokenIsTheSpecialOneAfterAnAnswer) {
   EXPECT_EQ(end_of("constant"), -1);
 }
 
+TEST(ChatTemplate, AnAddedTokenEndsAnAnswerThoughItIsNotSpecial) {
+  Json json = Json::parse(read_file(test_data("tokenizers/gpt2/tokenizer.json")));
+  const auto add = [&](const char* content) {
+    Json token = json["added_tokens"].back();
+    token["id"] = token["id"].get<int64_t>() + 1;
+    token["content"] = content;
+    token["special"] = false;
+    json["added_tokens"].push_back(token);
+    return token["id"].get<int32_t>();
+  };
+  const int32_t blank = add("\n\n"), end = add("<|im_end|>");
+  const auto tokenizer = make_tokenizer_from_json(json.dump(), "", "t");
+  EXPECT_FALSE(tokenizer->is_special(end));
+  EXPECT_TRUE(tokenizer->is_added(end) && tokenizer->is_added(blank));
+  EXPECT_FALSE(tokenizer->is_added(tokenizer->token_id("A")));
+  const auto end_of = [&](std::string source) {
+    return ChatTemplate({std::move(source), "t", {}}).end_token(*tokenizer);
+  };
+  EXPECT_EQ(end_of("{% for m in messages %}{{ m.content }}<|im_end|>\n{% endfor %}"), end);
+  EXPECT_EQ(end_of("{% for m in messages %}{{ m.content }}{{ '\n\n' }}<|im_end|>{% endfor %}"),
+            end);
+  EXPECT_EQ(end_of("{% for m in messages %}{{ m.content }}{{ '\n\n' }}{% endfor %}"), -1);
+}
+
 }  // namespace
 }  // namespace twofold
