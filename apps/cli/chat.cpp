@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <iostream>
 
@@ -83,30 +84,93 @@ Chat::Chat(Parts parts, Session& session)
       template_(require_template(parts_.model, parts_.tokenizer, parts_.flags)),
       template_options_{.arguments = template_arguments(parts_.flags.template_args),
                         .render = {.clock = local_time}},
-      cache_(parts_.model, parts_.options.context, parts_.options.kv_cache) {
+      cache_(parts_.model, parts_.options.context, parts_.options.kv_cache),
+      sampler_(parts_.options.sampler) {
   parts_.options.cache = &cache_;
-  if (const int32_t end = template_.end_token(parts_.tokenizer, template_options_); end >= 0) {
-    if (!parts_.options.ignore_eos) parts_.options.end_ids.push_back(end);
+  parts_.options.stream = &sampler_;
+  // The ids of the model's files end an answer anyway.
+  for (const int32_t end :
+       {parts_.tokenizer.eos_id(), template_.end_token(parts_.tokenizer, template_options_)}) {
+    if (end >= 0 && !parts_.options.ignore_eos) parts_.options.end_ids.push_back(end);
   }
   if (!parts_.flags.system.empty())
     messages_.push_back(chat_message("system", parts_.flags.system));
 }
 
-GenerateResult Chat::answer(const std::string& said) {
-  messages_.push_back(chat_message("user", said));
-  const std::vector<int32_t> ids = template_.encode(messages_, parts_.tokenizer, template_options_);
-  if (std::ssize(ids) > parts_.options.context) {
-    fail(ErrorCode::kInvalidArgument, "--chat",
-         "expected a conversation of at most the {} tokens of the context, found {}",
-         parts_.options.context, ids.size());
+/// The conversation as ids. Where it leaves too little room for an answer the oldest turns are
+/// forgotten, as many as fill half of the context, so that this is not needed for every turn.
+std::vector<int32_t> Chat::fitting_ids() {
+  const auto encode = [&](const OrderedJson& messages) {
+    return template_.encode(messages, parts_.tokenizer, template_options_);
+  };
+  const int64_t context = parts_.options.context;
+  const int64_t wanted = parts_.options.max_tokens < 0 ? context : parts_.options.max_tokens;
+  std::vector<int32_t> ids = encode(messages_);
+  if (std::ssize(ids) <= context - std::min(wanted, context / 4)) return ids;
+  const size_t first = parts_.flags.system.empty() ? 0 : 1;
+  OrderedJson kept = messages_;
+  int64_t forgotten = 0;
+  for (; std::ssize(ids) > context / 2 && kept.size() > first + 1; ++forgotten) {
+    kept.erase(first);  // what was said, and what was answered
+    kept.erase(first);
+    ids = encode(kept);
   }
-  std::function<void(std::string_view)> stream;
-  if (!session_.json()) stream = [this](std::string_view piece) { session_.print(piece); };
-  GenerateResult result =
-      generate(parts_.model, &parts_.tokenizer, ids, parts_.options, session_.ctx(), stream);
-  messages_.push_back(chat_message("assistant", result.text));
-  if (!session_.json()) session_.print("\n");
-  return result;
+  if (std::ssize(ids) > context) {
+    fail(ErrorCode::kInvalidArgument, "--chat",
+         "expected a message that fits the {} tokens of the context, found {} tokens", context,
+         ids.size());
+  }
+  messages_ = std::move(kept);
+  if (forgotten > 0) {
+    session_.ctx().note(
+        fmt::format("the conversation outgrew the context of {} tokens: its oldest "
+                    "{} forgotten",
+                    context, forgotten == 1 ? "turn is" : fmt::format("{} turns are", forgotten)));
+  }
+  return ids;
+}
+
+GenerateResult Chat::answer(const std::string& said) {
+  std::string text;  // of the answer so far
+  messages_.push_back(chat_message("user", said));
+  try {
+    const std::vector<int32_t> ids = fitting_ids();
+    const auto stream = [&](std::string_view piece) {
+      text += piece;
+      if (!session_.json()) session_.print(piece);
+    };
+    GenerateResult result =
+        generate(parts_.model, &parts_.tokenizer, ids, parts_.options, session_.ctx(), stream);
+    messages_.push_back(chat_message("assistant", result.text));
+    if (!session_.json()) session_.print("\n");
+    return result;
+  } catch (const Error&) {
+    if (text.empty()) {
+      messages_.erase(messages_.size() - 1);
+    } else {
+      messages_.push_back(chat_message("assistant", text));
+    }
+    throw;
+  }
+}
+
+/// False if there is no answer, or not all of it, and the conversation goes on.
+bool Chat::answer_line(const std::string& line, bool asks, GenerateResult& result) {
+  try {
+    result = answer(line);
+    return true;
+  } catch (const Error& error) {
+    if (!asks) throw;
+    if (error.code() == ErrorCode::kCancelled && forget_interrupt()) {
+      session_.print("\n");
+    } else if (error.code() == ErrorCode::kInvalidArgument) {
+      session_.console().clear();
+      write_error_line(error.what());
+    } else {
+      throw;
+    }
+    return false;
+  }
 }
 
 void Chat::run(const std::function<void(const GenerateResult&)>& on_answer) {
@@ -119,7 +183,8 @@ void Chat::run(const std::function<void(const GenerateResult&)>& on_answer) {
       if (!std::getline(std::cin, line)) break;
     }
     if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty()) on_answer(answer(line));
+    if (line.empty()) continue;
+    if (GenerateResult result; answer_line(line, asks, result)) on_answer(result);
   }
   if (asks) session_.print("\n");
 }

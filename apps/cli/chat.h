@@ -35,17 +35,24 @@ class Chat {
   Chat(Parts parts, Session& session);
 
   /// Says something to the model; its answer is printed as it comes, unless --json was given, and
-  /// remembered. @throws Error(kInvalidArgument) if the conversation does not fit the context.
+  /// remembered, also when it is interrupted. Where the conversation outgrows the context its
+  /// oldest turns are forgotten. @throws Error(kInvalidArgument) if this message alone does not
+  /// fit; it is not remembered then.
   GenerateResult answer(const std::string& said);
-  /// Answers each line of standard input, up to its end. On a terminal it asks for them.
+  /// Answers each line of standard input, up to its end. On a terminal it asks for them, Ctrl-C
+  /// ends an answer, and what cannot be answered is said in a line.
   void run(const std::function<void(const GenerateResult&)>& on_answer);
 
  private:
+  bool answer_line(const std::string& line, bool asks, GenerateResult& result);
+  std::vector<int32_t> fitting_ids();
+
   Parts parts_;
   Session& session_;
   ChatTemplate template_;
   ChatOptions template_options_;
   TokenCache cache_;
+  Sampler sampler_;  // one stream of random numbers for all turns
   OrderedJson messages_ = OrderedJson::array();
 };
 

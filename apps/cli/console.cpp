@@ -48,6 +48,12 @@ void write_error(const std::string& text) noexcept {
   std::fflush(stderr);
 }
 
+void write_error_line(std::string message) {
+  std::ranges::replace_if(
+      message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, ' ');
+  write_error("twofold: " + message + "\n");
+}
+
 void Output::write(std::string_view text) {
   while (!text.empty()) {
     const ssize_t count = ::write(STDOUT_FILENO, text.data(), text.size());

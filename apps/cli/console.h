@@ -27,6 +27,10 @@ class Output {
 /// Writes to standard error. What it refuses is lost: there is no other place to say so.
 void write_error(const std::string& text) noexcept;
 
+/// "twofold: <message>" as one line on standard error, whatever a file name or a found value in it
+/// contains.
+void write_error_line(std::string message);
+
 /// Standard error: log lines, and one progress bar if it is a terminal. One thread at a time.
 class Console {
  public:

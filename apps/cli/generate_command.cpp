@@ -262,7 +262,9 @@ Command generate_command() {
           "The prompt and its continuation go to standard output exactly as they are (a "
           "newline is added on a terminal). Without a prompt it starts from the model's BOS "
           "token. With --token-ids it continues ids and prints ids, a line per sequence. With "
-          "--chat it answers: the model's chat template is put around what is said.",
+          "--chat it answers: the model's chat template is put around what is said. A conversation "
+          "that outgrows the context forgets its oldest turns, and says so. On a terminal Ctrl-C "
+          "ends an answer, and at the prompt the program.",
       .common = std::make_shared<CommonFlags>(),
       .json_keys = generate_json_keys(),
       .run = [flags](Session& session) { run_generate(*flags, session); }};

@@ -47,6 +47,12 @@ EndsAtOnce::~EndsAtOnce() { g_ends_at_once = false; }
 
 const std::atomic<bool>& interrupted() { return g_interrupted; }
 
+bool forget_interrupt() {
+  if (g_signal != SIGINT) return false;
+  g_interrupted = false;
+  return true;
+}
+
 int interrupted_status() { return 128 + g_signal.load(); }
 
 void end_by_closed_pipe() {

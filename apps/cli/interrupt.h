@@ -19,6 +19,8 @@ class EndsAtOnce {
 };
 /// Set by the first signal.
 const std::atomic<bool>& interrupted();
+/// Forgets Ctrl-C, so that the program goes on; false if another signal asks it to end.
+bool forget_interrupt();
 /// Exit status of an interrupted program: 128 + the signal, 130 for Ctrl-C.
 int interrupted_status();
 /// Ends the program as the closed pipe would have ended it.

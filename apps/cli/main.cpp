@@ -31,11 +31,8 @@ int status_of(ErrorCode code) {
   return 1;
 }
 
-/// One line on standard error, whatever a file name or a found value contains.
 int report(std::string message, int status) {
-  std::ranges::replace_if(
-      message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }, ' ');
-  write_error(fmt::format("twofold: {}\n", message));
+  write_error_line(std::move(message));
   return status;
 }
 

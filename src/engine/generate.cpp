@@ -212,7 +212,9 @@ GenerateResult generate(const Model& model, const Tokenizer* tokenizer,
   const std::vector<int32_t> ends = end_ids(model, tokenizer, options);
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(prompt.size());
-  Sampler sampler(options.sampler);
+  std::optional<Sampler> own_sampler;
+  if (options.stream == nullptr) own_sampler.emplace(options.sampler);
+  Sampler& sampler = own_sampler ? *own_sampler : *options.stream;
   Clock::time_point start = Clock::now();
   result.cached_tokens = generation.start(prompt);
   result.prompt_seconds = seconds_since(start);

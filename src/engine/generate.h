@@ -42,6 +42,7 @@ struct GenerateOptions {
   std::string kv_cache = "f32";       // how keys and values are stored: a name of kv_formats()
   std::vector<int32_t> end_ids = {};  // more ids that end the text, beside the model's
   TokenCache* cache = nullptr;  // of earlier generations, in place of `context` and `kv_cache`
+  Sampler* stream = nullptr;    // goes on with its random numbers, in place of a new `sampler`
 };
 
 struct GenerateResult {

@@ -16,6 +16,7 @@
 #include "eval/protocol.h"
 #include "interrupt.h"
 #include "io/temporary_folder.h"
+#include "large_model.h"
 #include "model/family.h"
 #include "model_input.h"
 #include "quant/method.h"
@@ -27,6 +28,7 @@ namespace twofold {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::large_model;
 using testing::run_twofold;
 using testing::RunOptions;
 using testing::RunResult;
@@ -347,55 +349,9 @@ TEST(Cli, PromptAndTextAreLeftOnATerminal) {
   EXPECT_TRUE(screen_of(result.out).starts_with(text + "\n")) << screen_of(result.out);
 }
 
-/// A Llama model of 134 million weights, all zero: quantizing it takes a while.
-fs::path large_model(const TemporaryFolder& folder) {
-  constexpr int64_t kHidden = 1024, kInner = 4096, kLayers = 8, kVocab = 1024;
-  OrderedJson header;
-  int64_t end = 0;
-  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
-    int64_t bytes = 2;
-    for (const int64_t n : shape) bytes *= n;
-    header[name] = {{"dtype", "F16"}, {"shape", shape}, {"data_offsets", {end, end + bytes}}};
-    end += bytes;
-  };
-  add("model.embed_tokens.weight", {kVocab, kHidden});
-  for (int layer = 0; layer < kLayers; ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    for (const char* name : {"q", "k", "v", "o"})
-      add(prefix + "self_attn." + name + "_proj.weight", {kHidden, kHidden});
-    for (const char* name : {"gate", "up"})
-      add(prefix + "mlp." + name + "_proj.weight", {kInner, kHidden});
-    add(prefix + "mlp.down_proj.weight", {kHidden, kInner});
-    add(prefix + "input_layernorm.weight", {kHidden});
-    add(prefix + "post_attention_layernorm.weight", {kHidden});
-  }
-  add("model.norm.weight", {kHidden});
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const uint64_t size = text.size();
-  const fs::path path = folder.write("model.safetensors",
-                                     std::string(reinterpret_cast<const char*>(&size), 8) + text);
-  fs::resize_file(path, 8 + size + static_cast<uint64_t>(end));  // sparse: takes no disk
-  const OrderedJson config = {{"architectures", {"LlamaForCausalLM"}},
-                              {"model_type", "llama"},
-                              {"hidden_size", kHidden},
-                              {"intermediate_size", kInner},
-                              {"num_hidden_layers", kLayers},
-                              {"num_attention_heads", 16},
-                              {"num_key_value_heads", 16},
-                              {"max_position_embeddings", 128},
-                              {"vocab_size", kVocab},
-                              {"rms_norm_eps", 1e-5},
-                              {"rope_theta", 10000.0},
-                              {"hidden_act", "silu"},
-                              {"tie_word_embeddings", true}};
-  folder.write("config.json", config.dump());
-  return folder.path();
-}
-
 TEST(Cli, CtrlCEndsQuantizingWithinASecondAndLeavesNothing) {
   const TemporaryFolder source, folder;
-  const fs::path model = large_model(source), out = folder.file("out");
+  const fs::path model = large_model(source, 1024), out = folder.file("out");
   RunOptions options;
   options.signal_after_first_output = SIGINT;
   options.signal_when_exists = folder.file("out.partial/model.safetensors");

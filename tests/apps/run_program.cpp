@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,14 +52,13 @@ void use_terminal(Pipe& out, Pipe& err) {
 }
 
 [[noreturn]] void exec_program(const std::vector<std::string>& args, const RunOptions& options,
-                               const Pipe& out, const Pipe& err) {
+                               const Pipe& out, const Pipe& err, int input) {
   if (!options.folder.empty() && ::chdir(options.folder.c_str()) != 0) _exit(126);
   int out_fd = out.write_end;
   if (!options.stdout_file.empty()) out_fd = ::open(options.stdout_file.c_str(), O_WRONLY);
   int err_fd = err.write_end;
   if (!options.stderr_file.empty()) err_fd = ::open(options.stderr_file.c_str(), O_WRONLY);
-  const int no_input = ::open("/dev/null", O_RDONLY);
-  if (::dup2(no_input, 0) < 0 || ::dup2(out_fd, 1) < 0 || ::dup2(err_fd, 2) < 0) _exit(126);
+  if (::dup2(input, 0) < 0 || ::dup2(out_fd, 1) < 0 || ::dup2(err_fd, 2) < 0) _exit(126);
   for (const std::string& entry : options.environment) {
     const size_t equals = entry.find('=');
     ::setenv(entry.substr(0, equals).c_str(), entry.c_str() + equals + 1, 1);
@@ -68,6 +68,32 @@ void use_terminal(Pipe& out, Pipe& err) {
   argv.push_back(nullptr);
   ::execv(TWOFOLD_PROGRAM, argv.data());
   _exit(127);
+}
+
+/// Where standard input comes from: the terminal, a file with the text, or nothing.
+int open_input(const RunOptions& options, const Pipe& out) {
+  if (!options.steps.empty()) return ::fcntl(out.write_end, F_DUPFD_CLOEXEC, 0);
+  if (options.input.empty()) return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const int file = ::memfd_create("input", MFD_CLOEXEC);
+  if (::write(file, options.input.data(), options.input.size()) != std::ssize(options.input)) {
+    throw std::runtime_error("no input");
+  }
+  ::lseek(file, 0, SEEK_SET);
+  return file;
+}
+
+/// Does the steps whose time has come. @param seen end of what the last one waited for.
+void act(const RunOptions& options, const std::string& out, int terminal, pid_t child, size_t& next,
+         size_t& seen) {
+  while (next < options.steps.size()) {
+    const TerminalStep& step = options.steps[next];
+    const size_t found = out.find(step.after, seen);
+    if (found == std::string::npos) return;
+    seen = found + step.after.size();
+    ++next;
+    if (step.signal != 0) ::kill(child, step.signal);
+    if (::write(terminal, step.types.data(), step.types.size()) < 0) return;
+  }
 }
 
 /// Appends what is there to `text`; closes the end when the writer has gone.
@@ -85,10 +111,12 @@ void read_some(int& fd, std::string& text) {
 
 RunResult run_twofold(const std::vector<std::string>& args, const RunOptions& options) {
   Pipe out, err;
-  if (options.on_terminal) use_terminal(out, err);
+  if (options.on_terminal || !options.steps.empty()) use_terminal(out, err);
+  int input = open_input(options, out);
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
-  if (child == 0) exec_program(args, options, out, err);
+  if (child == 0) exec_program(args, options, out, err, input);
+  Pipe::close_end(input);
   Pipe::close_end(out.write_end);
   Pipe::close_end(err.write_end);
 
@@ -96,11 +124,13 @@ RunResult run_twofold(const std::vector<std::string>& args, const RunOptions& op
   const Clock::time_point start = Clock::now();
   Clock::time_point signalled = start;
   bool sent = false;
+  size_t next_step = 0, seen = 0;
   while (out.read_end >= 0 || err.read_end >= 0) {
     std::array<pollfd, 2> ends = {pollfd{out.read_end, POLLIN, 0}, pollfd{err.read_end, POLLIN, 0}};
     ::poll(ends.data(), ends.size(), options.signal_when_exists.empty() ? 1000 : 2);
     if (ends[0].revents != 0) read_some(out.read_end, result.out);
     if (ends[1].revents != 0) read_some(err.read_end, result.err);
+    if (out.read_end >= 0) act(options, result.out, out.read_end, child, next_step, seen);
     if (!result.out.empty() && options.close_stdout_early) Pipe::close_end(out.read_end);
     const bool now = options.signal_when_exists.empty()
                          ? !result.out.empty()
