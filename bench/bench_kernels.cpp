@@ -46,6 +46,13 @@ PackedMatrix any_matrix(const Format& format, int64_t rows, int64_t cols) {
     if (zero_is_stored(q.scheme.zero)) q.zero.assign(sets, 1);
     return pack(q);
   }
+  if (q.scheme.kind == ValueKind::kTrellis) {
+    const TrellisCode& trained = trained_trellis_code(q.scheme.bits, q.scheme.window);
+    q.mixing = trained.mixing;
+    q.levels.assign(trained.levels.begin(), trained.levels.end());
+    link_symbols(q);
+    return pack(q);
+  }
   if (q.scheme.has_offset) q.offset.assign(sets, 0.0625f);
   const int64_t tables = q.parameter_sets(q.scheme.table_sharing);
   for (int64_t t = 0; t < tables; ++t) {

@@ -41,8 +41,8 @@ class PackedRows final : public RowSource {
 }  // namespace
 
 std::span<const FormatFamily> all_format_families() {
-  static const std::array kFamilies = {dense_family(), affine_family(), table_family(),
-                                       row_table_family(), plane_family()};
+  static const std::array kFamilies = {dense_family(),     affine_family(), table_family(),
+                                       row_table_family(), plane_family(),  trellis_family()};
   return kFamilies;
 }
 
@@ -59,8 +59,8 @@ Format parse_format(std::string_view name) {
   }
   fail(ErrorCode::kInvalidArgument, "format",
        "expected f32, f16, bf16, or r16- with one of u, s, c, zf, t, rt, 2 to 8 bits, for t also w "
-       "or f, or b with 1 to 4, and nothing, -gN or -m (not for rt, b), e.g. r16-u4-g128; found "
-       "'{}'",
+       "or f, or b with 1 to 4, and nothing, -gN or -m (not for rt, b), e.g. r16-u4-g128, or "
+       "r16-tr with 1 to 4, or 1 to 3 and s; found '{}'",
        name);
 }
 
@@ -71,7 +71,10 @@ Format format_for(const Scheme& scheme) {
   }
   fail(ErrorCode::kInvalidArgument, "format",
        "no format holds {} codes of {} bits with this sharing",
-       scheme.kind == ValueKind::kAffine ? "affine" : "table", scheme.bits);
+       scheme.kind == ValueKind::kAffine  ? "affine"
+       : scheme.kind == ValueKind::kTable ? "table"
+                                          : "trellis",
+       scheme.bits);
 }
 
 int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols) {

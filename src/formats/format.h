@@ -11,6 +11,7 @@
 //   rt has int8 levels, scale and offset per row, or all three per group (-gN).
 //   r16-b3                    bit planes: the values of rt whose levels are sums of signs x
 //   integers
+//   r16-tr2, r16-tr2s         trellis, windows of 12 bits and of 6; a scale per row
 #pragma once
 
 #include <cstdint>

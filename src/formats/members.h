@@ -10,5 +10,6 @@ const FormatFamily& affine_family();
 const FormatFamily& table_family();
 const FormatFamily& row_table_family();
 const FormatFamily& plane_family();
+const FormatFamily& trellis_family();
 
 }  // namespace twofold

@@ -37,9 +37,9 @@ void r16_expand_codes(const R16Code& code, const std::byte* lines, int64_t steps
 
 /// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
 struct R16Name {
-  std::string kind;          // "u", "s", "c", "zf", "t", "rt", "b"
-  int bits = 0;              // 2 to 8; from 1 for "b"
-  std::string level_suffix;  // "", "w", "f"
+  std::string kind;          // "u", "s", "c", "zf", "t", "rt", "b", "tr"
+  int bits = 0;              // 2 to 8; from 1 for "b", "tr"
+  std::string level_suffix;  // "", "w", "f"; "s" for "tr"
   Sharing sharing = Sharing::kRow;
   int64_t group = 0;
 };

@@ -62,12 +62,20 @@ R16Code r16_code(int bits, bool planes) {
   return code;
 }
 
+R16Code r16_trellis_code(int bits) {
+  R16Code code;
+  code.step = kTrellisStep;
+  code.step_lines = bits;
+  return code;
+}
+
 R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::string_view where) {
   if (rows < 1 || cols < 1 || rows > kLargestSide || cols > kLargestSide) {
     fail(ErrorCode::kCorruptFile, where, "expected a matrix, found shape [{}, {}]", rows, cols);
   }
   R16Layout out;
-  out.code = r16_code(scheme.bits, scheme.planes);
+  const bool trellis = scheme.kind == ValueKind::kTrellis;
+  out.code = trellis ? r16_trellis_code(scheme.bits) : r16_code(scheme.bits, scheme.planes);
   out.rows = rows;
   out.cols = cols;
   out.group = scheme.group > 0 ? std::min(scheme.group, cols) : cols;
@@ -81,7 +89,8 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   if (affine && scheme.zero == ZeroKind::kFloat) out.zero_bytes = 2;
   out.level_bytes = affine ? 0 : bytes_of(scheme.level_type);
   const int64_t offset_bytes = !affine && scheme.has_offset ? 2 : 0;
-  out.table_bytes = scheme.planes ? scheme.bits : out.level_bytes << scheme.bits;
+  out.table_bytes =
+      scheme.planes ? scheme.bits : out.level_bytes << (trellis ? kTrellisIndexBits : scheme.bits);
 
   const auto add = [&](int64_t a, int64_t b) { return checked_add(a, b, where); };
   const auto mul = [&](int64_t a, int64_t b) { return checked_mul(a, b, where); };
@@ -97,7 +106,9 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   out.tail_at = mul(out.blocks, out.block_bytes);
   if (!affine || scheme.scale_sharing == Sharing::kMatrix) {
     const bool levels = !affine && scheme.table_sharing == Sharing::kMatrix;
-    out.tail_bytes = round_up(kTailHeaderBytes + (levels ? out.table_bytes : 0), kLineBytes);
+    out.tail_bytes =
+        round_up(trellis ? kTrellisTailBytes : kTailHeaderBytes + (levels ? out.table_bytes : 0),
+                 kLineBytes);
   }
   out.total_bytes = add(out.tail_at, out.tail_bytes);
   return out;

@@ -17,6 +17,18 @@ constexpr int64_t kLineBytes = 64;  // 16 rows x 4 bytes
 /// Bytes of the tail before its levels: scale f32, zero f32, level exponent i32, 0.
 constexpr int64_t kTailHeaderBytes = 16;
 
+/// After the header and the levels of a trellis: mixing, window, a byte of zero, CRC-32 of the tail
+/// before it.
+constexpr int64_t kTrellisMixingAt = kTailHeaderBytes + kTrellisLevels;
+constexpr int64_t kTrellisWindowAt = kTrellisMixingAt + kTrellisIndexBits;
+constexpr int64_t kTrellisSumAt = kTrellisWindowAt + 2;
+constexpr int64_t kTrellisTailBytes = kTrellisSumAt + 4;
+
+/// Columns of a step of a trellis, two tiles, and those whose `bits` bytes of stream lie in byte c
+/// of the lanes of the step's `bits` lines.
+constexpr int64_t kTrellisStep = 2 * kTrellisTile;
+constexpr int64_t kTrellisRun = 8;
+
 /// Some bits of each code, on lines of their own.
 struct R16Field {
   int width;      // 8, 4, 2 or 1 bits; of planes 2 (a pair) or 1
@@ -36,6 +48,8 @@ struct R16Code {
 };
 /// @param planes 1 to 4 bits, in pairs of planes and a single one; else 2 to 8 bits.
 R16Code r16_code(int bits, bool planes);
+/// A trellis has no fields: step and lines only.
+R16Code r16_trellis_code(int bits);
 
 /// Offsets in bytes for one format and shape; those inside a block count from its start.
 struct R16Layout {

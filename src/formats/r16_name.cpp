@@ -26,8 +26,8 @@ std::string take_letters(std::string_view& text) {
   return letters;
 }
 
-/// A single plane is a code of its own; other codes of one bit have no format.
-int least_bits(std::string_view kind) { return kind == "b" ? 1 : 2; }
+/// A single plane is a code of its own, and so is a trellis; others of one bit have no format.
+int least_bits(std::string_view kind) { return kind == "b" || kind == "tr" ? 1 : 2; }
 
 }  // namespace
 

@@ -35,6 +35,7 @@ float bias_of(const WeightKind& kind) {
 std::optional<WeightKind> weight_kind(const Format& format) {
   if (format.is_dense()) return std::nullopt;
   const Scheme& scheme = format.scheme;
+  if (scheme.kind == ValueKind::kTrellis) return {};
   const WeightKind kind = {
       .values = values_of(scheme), .bits = scheme.bits, .planes = scheme.planes};
   if (scheme.kind == ValueKind::kTable && scheme.level_type == LevelType::kFloat32) return {};

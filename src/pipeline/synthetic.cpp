@@ -160,6 +160,13 @@ QuantizedMatrix random_codes(Scheme scheme, int64_t rows, int64_t cols, Rng& rng
     q.zero.assign(sets, static_cast<float>(std::ldexp(0.5, scheme.bits)));
   }
   if (affine) return q;
+  if (scheme.kind == ValueKind::kTrellis) {
+    const TrellisCode& code = trained_trellis_code(scheme.bits, scheme.window);
+    q.mixing = code.mixing;
+    q.levels.assign(code.levels.begin(), code.levels.end());
+    link_symbols(q);
+    return q;
+  }
   if (scheme.has_offset) q.offset.assign(sets, round_to_float16(static_cast<float>(scale)));
   const std::vector<float> levels = even_levels(scheme);
   for (int64_t set = 0; set < q.parameter_sets(scheme.table_sharing); ++set) {

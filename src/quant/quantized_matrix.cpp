@@ -159,6 +159,9 @@ void check_parameters(const QuantizedMatrix& q, ThreadPool& pool) {
   check_count("levels", q.levels.size(),
               affine ? 0 : q.parameter_sets(scheme.table_sharing) << index_bits);
   if (scheme.planes) check_planes(q);
+  if (scheme.kind == ValueKind::kTrellis && !is_invertible(q.mixing)) {
+    fail(ErrorCode::kInternal, kWhere, "the mixing is not invertible");
+  }
   for (float level : q.levels) {
     if (!storable(scheme.level_type, level)) {
       fail(ErrorCode::kInternal, kWhere, "level {} does not fit its type", level);
@@ -227,6 +230,19 @@ void validate(const QuantizedMatrix& q, ThreadPool& pool) {
 void validate(const QuantizedMatrix& q) {
   ThreadPool alone(1, false);
   validate(q, alone);
+}
+
+void link_symbols(QuantizedMatrix& q) {
+  for (int64_t block = 0; block < ceil_div(q.rows, kTrellisTile); ++block) {
+    for (int64_t tile = 0; tile < ceil_div(q.cols, kTrellisTile); ++tile) {
+      TrellisTile symbols{};
+      for_trellis_steps(q.rows, q.cols, block, tile,
+                        [&](size_t step, size_t at) { symbols[step] = q.codes[at]; });
+      const TrellisTile windows = trellis_windows(symbols, q.scheme.bits, q.scheme.window);
+      for_trellis_steps(q.rows, q.cols, block, tile,
+                        [&](size_t step, size_t at) { q.codes[at] = windows[step]; });
+    }
+  }
 }
 
 void dequantize(const QuantizedMatrix& q, Matrix<float> out) {

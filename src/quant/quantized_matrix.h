@@ -81,6 +81,10 @@ struct QuantizedMatrix {
 void validate(const QuantizedMatrix& q, ThreadPool& pool);
 void validate(const QuantizedMatrix& q);  // by the calling thread alone
 
+/// kTrellis: makes windows of codes that are symbols, bits k t to k t + k - 1 of their tile's
+/// stream.
+void link_symbols(QuantizedMatrix& q);
+
 /// Values in the stored basis, out [rows, cols]. Each entry is computed in float32 exactly as
 ///   affine: scale * (float(code) - zero)
 ///   table:  scale * (level * 2^level_exponent) + offset   (product rounded, then the sum;

@@ -4,6 +4,17 @@
 
 namespace twofold {
 
+bool is_invertible(const TrellisMixing& mixing) {
+  uint64_t reached = 0;
+  for (const uint8_t row : mixing) {
+    if (row >= kTrellisLevels) return false;
+  }
+  for (uint32_t lo = 0; lo < kTrellisLevels; ++lo) {
+    reached |= uint64_t{1} << trellis_index(mixing, lo);
+  }
+  return reached == ~uint64_t{0};
+}
+
 TrellisTile trellis_windows(const TrellisTile& symbols, int bits, int window) {
   TrellisTile windows;
   for (size_t step = 0; step < windows.size(); ++step) {

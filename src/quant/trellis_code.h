@@ -42,6 +42,9 @@ inline int trellis_index(const TrellisMixing& mixing, uint32_t window) {
   return static_cast<int>(index);
 }
 
+/// Whether A is an invertible matrix [6, 6] over GF(2): else some levels are out of reach.
+bool is_invertible(const TrellisMixing& mixing);
+
 using TrellisTile = std::array<uint16_t, kTrellisSteps>;  // a number for each step
 /// The windows of a tile. @param symbols bits k t to k t + k - 1 of the stream for each step t.
 TrellisTile trellis_windows(const TrellisTile& symbols, int bits, int window);

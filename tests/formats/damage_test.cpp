@@ -75,6 +75,46 @@ TEST(R16Check, RefusesIntegersOfPlanesThatNoTableHolds) {
   }
 }
 
+TEST(TrellisCheck, RefusesEveryDamagedByteOfItsDescription) {
+  for (const std::string& name : packed_names()) {
+    const Scheme scheme = parse_format(name).scheme;
+    if (scheme.kind != ValueKind::kTrellis) continue;
+    const PackedMatrix packed = random_packed(name, kRows, kCols);
+    const auto tail = static_cast<size_t>(r16_layout(scheme, kRows, kCols, name).tail_at);
+    const std::span<const std::byte> bytes = packed.bytes.view.bytes;
+    for (size_t at = tail; at < tail + kTrellisTailBytes; ++at) {
+      for (const unsigned change : {1u, 0x80u, 0xffu}) {
+        expect_refused(packed, at, static_cast<uint8_t>(static_cast<unsigned>(bytes[at]) ^ change));
+      }
+    }
+  }
+}
+
+std::string refusal(const PackedMatrix& packed, std::string_view name) {
+  try {
+    open_packed(parse_format(name), packed.rows, packed.cols, packed.bytes, "w");
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "nothing";
+}
+
+TEST(TrellisCheck, NamesAWindowThatIsNotThatOfTheFormat) {
+  EXPECT_NE(refusal(random_packed("r16-tr2s", kRows, kCols), "r16-tr2")
+                .find("r16-tr2 has windows of 12 bits, found 6"),
+            std::string::npos);
+}
+
+TEST(TrellisCheck, NamesAMixingThatIsNotInvertible) {
+  const PackedMatrix packed = random_packed("r16-tr3", kRows, kCols);
+  std::vector<std::byte> bytes(packed.bytes.view.bytes.begin(), packed.bytes.view.bytes.end());
+  const int64_t at = r16_layout(packed.format.scheme, kRows, kCols, "").tail_at + kTrellisMixingAt;
+  bytes[static_cast<size_t>(at)] = bytes[static_cast<size_t>(at) + 1];
+  PackedMatrix damaged = packed;
+  damaged.bytes.view.bytes = bytes;
+  EXPECT_NE(refusal(damaged, "r16-tr3").find("no invertible matrix"), std::string::npos);
+}
+
 /// Puts numbers that are not finite at `at`, as long as the stored type.
 void expect_not_finite_refused(const PackedMatrix& packed, int64_t at, int64_t bytes) {
   const auto place = static_cast<size_t>(at);

@@ -8,6 +8,7 @@ import json
 import re
 import struct
 import unittest
+import zlib
 from pathlib import Path
 
 FORMATS = Path(__file__).resolve().parent.parent / "data" / "formats"
@@ -114,6 +115,41 @@ class Blob:
         return f32(value + self.get("e", block + self.at["offsets"] + 2 * place)) if self.kind in ("rt", "b") else value
 
 
+class Trellis:
+    """A blob of a trellis: values by the stream of each tile, put together bit by bit."""
+
+    NAME = re.compile(r"r16-tr([1-4])(s?)$")
+
+    def __init__(self, name, blob):
+        self.blob, self.bits = blob, int(self.NAME.match(name)[1])
+        self.scales = -(-COLS // 32) * self.bits * 64
+        self.block_bytes = self.scales + 64
+        tail = blob[-(-ROWS // 16) * self.block_bytes :]
+        self.exponent = struct.unpack_from("<i", tail, 8)[0]
+        self.levels, self.mixing, self.window = struct.unpack_from("<64b", tail, 16), tail[80:86], tail[86]
+        assert len(tail) == 128 and self.window == (6 if name.endswith("s") else 12), name
+        assert struct.unpack_from("<I", tail, 88)[0] == zlib.crc32(tail[:88]), name
+        self.streams = {}
+
+    def stream(self, block, tile):
+        """Bytes of a tile, row after row."""
+        if (block, tile) not in self.streams:
+            begin = block * self.block_bytes + tile // 2 * self.bits * 64
+            places = [(row, run, j) for row in range(16) for run in (0, 1) for j in range(self.bits)]
+            self.streams[block, tile] = bytes(self.blob[begin + 64 * j + 4 * row + 2 * (tile % 2) + run] for row, run, j in places)
+        return self.streams[block, tile]
+
+    def value(self, row, col):
+        stream, first = self.stream(row // 16, col // 16), self.bits * (16 * (row % 16) + col % 16)
+        bits = [(first + i) % (256 * self.bits) for i in range(self.window)]
+        code = sum((stream[bit // 8] >> bit % 8 & 1) << i for i, bit in enumerate(bits))
+        index = code >> 6
+        for i, mask in enumerate(self.mixing):
+            index ^= bin(mask & code & 63).count("1") % 2 << i
+        scale = struct.unpack_from("<e", self.blob, row // 16 * self.block_bytes + self.scales + 2 * (row % 16))[0]
+        return f32(scale * f32(self.levels[index] * 2.0**self.exponent))
+
+
 def dense_values(name, blob):
     if name == "bf16":
         return [struct.unpack("<f", b"\0\0" + blob[i : i + 2])[0] for i in range(0, len(blob), 2)]
@@ -123,7 +159,7 @@ def dense_values(name, blob):
 def values(name, blob):
     if not name.startswith("r16-"):
         return dense_values(name, blob)
-    reader = Blob(name, blob)
+    reader = (Trellis if Trellis.NAME.match(name) else Blob)(name, blob)
     return [reader.value(row, col) for row in range(ROWS) for col in range(COLS)]
 
 

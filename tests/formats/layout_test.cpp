@@ -132,6 +132,37 @@ TEST(R16Layout, PlanesLieInNibbles) {
   }
 }
 
+TEST(R16Layout, TrellisStreamsLieInRunsOfEightColumns) {
+  for (const char* name : {"r16-tr1", "r16-tr2", "r16-tr3", "r16-tr4", "r16-tr2s"}) {
+    const QuantizedMatrix q =
+        testing::random_quantized(parse_format(name).scheme, 20, 50, "trellis");
+    const PackedMatrix packed = pack(q);
+    const int k = q.scheme.bits;
+    // Two steps of 32 columns, k lines each; 32 bytes of scales; tail of 92 bytes.
+    const size_t block = (2 * static_cast<size_t>(k) + 1) * 64;
+    ASSERT_EQ(packed.bytes.view.bytes.size(), 2 * block + 128) << name;
+    for (int64_t row = 0; row < 20; ++row) {
+      for (int64_t col = 0; col < 50; ++col) {
+        for (int i = 0; i < k; ++i) {
+          const int64_t bit = col % 8 * k + i;  // of the run
+          const int64_t line = col / 32 * k + bit / 8;
+          const int64_t at = line * 64 + row % 16 * 4 + col % 32 / 8;
+          EXPECT_EQ(
+              byte_at(packed, static_cast<size_t>(row) / 16 * block + static_cast<size_t>(at)) >>
+                      (bit % 8) &
+                  1,
+              q.codes[static_cast<size_t>(row * 50 + col)] >> i & 1)
+              << name << " " << row << ", " << col;
+        }
+      }
+    }
+    const size_t tail = 2 * block;
+    EXPECT_EQ(static_cast<int8_t>(byte_at(packed, tail + 16 + 63)), q.levels[63]);
+    EXPECT_EQ(byte_at(packed, tail + 80 + 5), q.mixing[5]);
+    EXPECT_EQ(byte_at(packed, tail + 86), q.scheme.window);
+  }
+}
+
 TEST(R16Layout, CountsEveryByte) {
   QuantizedMatrix q = testing::random_quantized(parse_format("r16-u4-g128").scheme, 64, 512, "b");
   // 4 bits, and (16 + 8) / 128 for scale and zero; 4 groups x 16 x 3 bytes fill lines exactly.

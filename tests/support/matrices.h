@@ -19,21 +19,6 @@ inline std::vector<float> normal_numbers(int64_t count, double sigma, std::strin
   return values;
 }
 
-/// Symbols to windows.
-inline void make_windows(QuantizedMatrix& q) {
-  for (int64_t block = 0; block * kTrellisTile < q.rows; ++block) {
-    for (int64_t tile = 0; tile * kTrellisTile < q.cols; ++tile) {
-      TrellisTile symbols{};
-      const auto for_steps = [&](auto&& body) {
-        for_trellis_steps(q.rows, q.cols, block, tile, body);
-      };
-      for_steps([&](size_t step, size_t at) { symbols[step] = q.codes[at]; });
-      const TrellisTile windows = trellis_windows(symbols, q.scheme.bits, q.scheme.window);
-      for_steps([&](size_t step, size_t at) { q.codes[at] = windows[step]; });
-    }
-  }
-}
-
 /// Codes and parameters drawn freely from everything `scheme` can hold.
 inline QuantizedMatrix random_quantized(const Scheme& scheme, int64_t rows, int64_t cols,
                                         std::string_view key) {
@@ -45,8 +30,10 @@ inline QuantizedMatrix random_quantized(const Scheme& scheme, int64_t rows, int6
   q.codes.resize(static_cast<size_t>(rows * cols));
   for (uint16_t& code : q.codes) code = static_cast<uint16_t>(rng.below(1u << scheme.bits));
   if (scheme.kind == ValueKind::kTrellis) {
-    make_windows(q);
-    for (uint8_t& row : q.mixing) row = static_cast<uint8_t>(rng.below(kTrellisLevels));
+    link_symbols(q);
+    do {
+      for (uint8_t& row : q.mixing) row = static_cast<uint8_t>(rng.below(kTrellisLevels));
+    } while (!is_invertible(q.mixing));
   }
   const auto fill = [&](std::vector<float>& values, int64_t count, auto&& draw) {
     values.resize(static_cast<size_t>(count));
