@@ -112,6 +112,8 @@ struct TensorRule {
 std::string numbered(std::string_view pattern, int64_t layer, int64_t expert = -1);
 /// Hugging Face's name of the tensor; of a part of a fused one "<fused>.<part>".
 std::string tensor_name(const TensorRule& rule, int64_t layer, int64_t expert = -1);
+/// True if every expert of a layer has the rule's tensor.
+bool is_of_experts(const TensorRule& rule);
 /// How often the rule's tensor exists in a layer (outside of blocks: layer -1).
 int64_t tensor_count(const TensorRule& rule, const ModelConfig& config, int64_t layer);
 

@@ -1,6 +1,4 @@
 // BLOOM: positions by ALiBi, a norm of the embeddings, fused q, k and v head by head.
-#include <cmath>
-
 #include "model/families.h"
 #include "model/gguf_fields.h"
 #include "model/json_fields.h"
@@ -9,24 +7,7 @@
 namespace twofold {
 namespace {
 
-constexpr std::array<Side, 3> kQkv = {Side::kQ, Side::kKv, Side::kKv};
-
-constexpr TensorRule qkv(std::string_view slot, FusedPart part) {
-  part.by_head = true;
-  return part_of(linear_rule(slot, "transformer.h.{i}.self_attention.query_key_value.weight",
-                             "blk.{i}.attn_qkv.weight", Role::kAttentionIn, part.sides[part.index],
-                             Side::kHidden, "layers.{i}.attn.in"),
-                 part);
-}
-
-constexpr TensorRule qkv_bias(std::string_view slot, FusedPart part) {
-  part.by_head = true;
-  return part_of(vector_rule(slot, "transformer.h.{i}.self_attention.query_key_value.bias",
-                             "blk.{i}.attn_qkv.bias", Role::kBias, part.sides[part.index]),
-                 part);
-}
-
-constexpr std::array kRules = {
+constexpr std::array kBeforeQkv = {
     TensorRule{"embed", "transformer.word_embeddings.weight", "token_embd.weight", Role::kEmbedding,
                Side::kVocab, Side::kHidden, ""},
     norm_rule("embed_norm", "transformer.word_embeddings_layernorm.weight",
@@ -37,12 +18,9 @@ constexpr std::array kRules = {
               "blk.{i}.attn_norm.weight"),
     norm_rule("layers.{i}.attn_norm.bias", "transformer.h.{i}.input_layernorm.bias",
               "blk.{i}.attn_norm.bias"),
-    qkv("layers.{i}.attn.q", {"q", kQkv, 0}),
-    qkv("layers.{i}.attn.k", {"k", kQkv, 1}),
-    qkv("layers.{i}.attn.v", {"v", kQkv, 2}),
-    qkv_bias("layers.{i}.attn.q.bias", {"q", kQkv, 0}),
-    qkv_bias("layers.{i}.attn.k.bias", {"k", kQkv, 1}),
-    qkv_bias("layers.{i}.attn.v.bias", {"v", kQkv, 2}),
+};
+
+constexpr std::array kBetween = {
     linear_rule("layers.{i}.attn.out", "transformer.h.{i}.self_attention.dense.weight",
                 "blk.{i}.attn_output.weight", Role::kAttentionOut, Side::kHidden, Side::kQ,
                 "layers.{i}.attn.out"),
@@ -52,21 +30,27 @@ constexpr std::array kRules = {
               "blk.{i}.ffn_norm.weight"),
     norm_rule("layers.{i}.mlp_norm.bias", "transformer.h.{i}.post_attention_layernorm.bias",
               "blk.{i}.ffn_norm.bias"),
-    linear_rule("layers.{i}.mlp.up", "transformer.h.{i}.mlp.dense_h_to_4h.weight",
-                "blk.{i}.ffn_up.weight", Role::kMlpIn, Side::kIntermediate, Side::kHidden,
-                "layers.{i}.mlp.in"),
-    vector_rule("layers.{i}.mlp.up.bias", "transformer.h.{i}.mlp.dense_h_to_4h.bias",
-                "blk.{i}.ffn_up.bias", Role::kBias, Side::kIntermediate),
-    linear_rule("layers.{i}.mlp.down", "transformer.h.{i}.mlp.dense_4h_to_h.weight",
-                "blk.{i}.ffn_down.weight", Role::kMlpOut, Side::kHidden, Side::kIntermediate,
-                "layers.{i}.mlp.mid"),
-    vector_rule("layers.{i}.mlp.down.bias", "transformer.h.{i}.mlp.dense_4h_to_h.bias",
-                "blk.{i}.ffn_down.bias", Role::kBias, Side::kHidden),
+};
+
+constexpr std::array kAfterBlocks = {
     norm_rule("final_norm", "transformer.ln_f.weight", "output_norm.weight"),
     norm_rule("final_norm.bias", "transformer.ln_f.bias", "output_norm.bias"),
     TensorRule{"head", "lm_head.weight", "output.weight", Role::kHead, Side::kVocab, Side::kHidden,
                "", When::kUntied},
 };
+
+constexpr auto kRules =
+    join_rules(kBeforeQkv,
+               fused_qkv_rules("transformer.h.{i}.self_attention.query_key_value.weight",
+                               FusedOrder::kHeadByHead),
+               fused_qkv_bias_rules("transformer.h.{i}.self_attention.query_key_value.bias",
+                                    FusedOrder::kHeadByHead),
+               kBetween,
+               plain_mlp_rules({.up = "transformer.h.{i}.mlp.dense_h_to_4h.weight",
+                                .up_bias = "transformer.h.{i}.mlp.dense_h_to_4h.bias",
+                                .down = "transformer.h.{i}.mlp.dense_4h_to_h.weight",
+                                .down_bias = "transformer.h.{i}.mlp.dense_4h_to_h.bias"}),
+               kAfterBlocks);
 
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
@@ -76,7 +60,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.hidden = f.has("n_embed") ? f.get_int("n_embed") : f.get_int("hidden_size");
   c.layers = f.has("n_layer") ? f.get_int("n_layer") : f.get_int("num_hidden_layers");
   c.heads = c.kv_heads = f.has("n_head") ? f.get_int("n_head") : f.get_int("num_attention_heads");
-  c.head_dim = c.heads > 0 ? c.hidden / c.heads : 0;
+  split_heads(c);
   c.intermediate = 4 * c.hidden;
   c.context = f.get_int("seq_length", 2048);  // positions have no bound of their own
   c.norm = NormKind::kLayerNorm;
@@ -87,7 +71,6 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.activation = Activation::kGeluTanh;
   c.gated_mlp = false;
   c.position = PositionKind::kAlibi;
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
   c.tied_head = f.get_bool("tie_word_embeddings", true);
   c.attention_bias = c.attention_out_bias = c.mlp_bias = c.norm_bias = true;
   return c;

@@ -1,7 +1,6 @@
 // GPT-2, as in the transformers library, and nanoGPT's models, which add two fields of their own:
 // "bias": false (no biases anywhere) and "transposed_linear": false (linears stored [out, in]).
 #include <array>
-#include <cmath>
 
 #include "model/families.h"
 #include "model/gguf_fields.h"
@@ -67,7 +66,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.heads = c.kv_heads = f.get_int("n_head");
   c.context = f.has("n_positions") ? f.get_int("n_positions") : f.get_int("n_ctx");
   c.intermediate = f.get_int("n_inner", 4 * c.hidden);
-  c.head_dim = c.heads > 0 ? c.hidden / c.heads : 0;
+  split_heads(c);
   if (c.heads > 0 && c.hidden % c.heads != 0) {
     fail(ErrorCode::kCorruptFile, where, "n_embd = {} is no multiple of n_head = {}", c.hidden,
          c.heads);
@@ -77,9 +76,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.activation = parse_activation(f, "activation_function", "gelu_new");
   c.gated_mlp = false;
   c.position = PositionKind::kLearned;
-  c.attention_scale = f.get_bool("scale_attn_weights", true) && c.head_dim > 0
-                          ? 1 / std::sqrt(static_cast<double>(c.head_dim))
-                          : 1;
+  if (!f.get_bool("scale_attn_weights", true)) c.attention_scale = 1;
   c.attention_scale_by_layer = f.get_bool("scale_attn_by_inverse_layer_idx", false);
   c.tied_head = f.get_bool("tie_word_embeddings", true);
   const bool bias = f.get_bool("bias", true);

@@ -1,7 +1,5 @@
 // GPT-NeoX and Pythia: attention and MLP side by side, rope on a part of each head, fused q, k
 // and v head by head.
-#include <cmath>
-
 #include "model/families.h"
 #include "model/gguf_fields.h"
 #include "model/json_fields.h"
@@ -9,24 +7,6 @@
 
 namespace twofold {
 namespace {
-
-constexpr std::array<Side, 3> kQkv = {Side::kQ, Side::kKv, Side::kKv};
-
-constexpr TensorRule qkv(std::string_view slot, FusedPart part) {
-  part.by_head = true;
-  return part_of(linear_rule(slot, "gpt_neox.layers.{i}.attention.query_key_value.weight",
-                             "blk.{i}.attn_qkv.weight", Role::kAttentionIn, part.sides[part.index],
-                             Side::kHidden, "layers.{i}.attn.in"),
-                 part);
-}
-
-constexpr TensorRule qkv_bias(std::string_view slot, FusedPart part) {
-  part.by_head = true;
-  return part_of(vector_rule(slot, "gpt_neox.layers.{i}.attention.query_key_value.bias",
-                             "blk.{i}.attn_qkv.bias", Role::kBias, part.sides[part.index],
-                             When::kAttentionBias),
-                 part);
-}
 
 constexpr TensorRule kHead = {.slot = "head",
                               .source = "embed_out.weight",
@@ -38,19 +18,16 @@ constexpr TensorRule kHead = {.slot = "head",
                               .when = When::kUntied,
                               .alias = "lm_head.weight"};
 
-constexpr std::array kRules = {
+constexpr std::array kBeforeQkv = {
     TensorRule{"embed", "gpt_neox.embed_in.weight", "token_embd.weight", Role::kEmbedding,
                Side::kVocab, Side::kHidden, ""},
     norm_rule("layers.{i}.attn_norm", "gpt_neox.layers.{i}.input_layernorm.weight",
               "blk.{i}.attn_norm.weight"),
     norm_rule("layers.{i}.attn_norm.bias", "gpt_neox.layers.{i}.input_layernorm.bias",
               "blk.{i}.attn_norm.bias"),
-    qkv("layers.{i}.attn.q", {"q", kQkv, 0}),
-    qkv("layers.{i}.attn.k", {"k", kQkv, 1}),
-    qkv("layers.{i}.attn.v", {"v", kQkv, 2}),
-    qkv_bias("layers.{i}.attn.q.bias", {"q", kQkv, 0}),
-    qkv_bias("layers.{i}.attn.k.bias", {"k", kQkv, 1}),
-    qkv_bias("layers.{i}.attn.v.bias", {"v", kQkv, 2}),
+};
+
+constexpr std::array kBetween = {
     linear_rule("layers.{i}.attn.out", "gpt_neox.layers.{i}.attention.dense.weight",
                 "blk.{i}.attn_output.weight", Role::kAttentionOut, Side::kHidden, Side::kQ,
                 "layers.{i}.attn.out"),
@@ -60,26 +37,32 @@ constexpr std::array kRules = {
               "blk.{i}.ffn_norm.weight"),
     norm_rule("layers.{i}.mlp_norm.bias", "gpt_neox.layers.{i}.post_attention_layernorm.bias",
               "blk.{i}.ffn_norm.bias"),
-    linear_rule("layers.{i}.mlp.up", "gpt_neox.layers.{i}.mlp.dense_h_to_4h.weight",
-                "blk.{i}.ffn_up.weight", Role::kMlpIn, Side::kIntermediate, Side::kHidden,
-                "layers.{i}.mlp.in"),
-    vector_rule("layers.{i}.mlp.up.bias", "gpt_neox.layers.{i}.mlp.dense_h_to_4h.bias",
-                "blk.{i}.ffn_up.bias", Role::kBias, Side::kIntermediate),
-    linear_rule("layers.{i}.mlp.down", "gpt_neox.layers.{i}.mlp.dense_4h_to_h.weight",
-                "blk.{i}.ffn_down.weight", Role::kMlpOut, Side::kHidden, Side::kIntermediate,
-                "layers.{i}.mlp.mid"),
-    vector_rule("layers.{i}.mlp.down.bias", "gpt_neox.layers.{i}.mlp.dense_4h_to_h.bias",
-                "blk.{i}.ffn_down.bias", Role::kBias, Side::kHidden),
+};
+
+constexpr std::array kAfterBlocks = {
     norm_rule("final_norm", "gpt_neox.final_layer_norm.weight", "output_norm.weight"),
     norm_rule("final_norm.bias", "gpt_neox.final_layer_norm.bias", "output_norm.bias"),
     kHead,
 };
 
+constexpr auto kRules =
+    join_rules(kBeforeQkv,
+               fused_qkv_rules("gpt_neox.layers.{i}.attention.query_key_value.weight",
+                               FusedOrder::kHeadByHead),
+               fused_qkv_bias_rules("gpt_neox.layers.{i}.attention.query_key_value.bias",
+                                    FusedOrder::kHeadByHead),
+               kBetween,
+               plain_mlp_rules({.up = "gpt_neox.layers.{i}.mlp.dense_h_to_4h.weight",
+                                .up_bias = "gpt_neox.layers.{i}.mlp.dense_h_to_4h.bias",
+                                .down = "gpt_neox.layers.{i}.mlp.dense_4h_to_h.weight",
+                                .down_bias = "gpt_neox.layers.{i}.mlp.dense_4h_to_h.bias"}),
+               kAfterBlocks);
+
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
   ModelConfig c = parse_llama_like(f, "gpt_neox");
   c.kv_heads = c.heads;
-  c.head_dim = c.heads > 0 ? c.hidden / c.heads : 0;
+  split_heads(c);
   c.norm = NormKind::kLayerNorm;
   c.norm_eps = f.get_float("layer_norm_eps", 1e-5);
   c.activation = parse_activation(f, "hidden_act", "gelu");
@@ -88,7 +71,6 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.rope =
       parse_rope(f, c.head_dim, c.context,
                  {.theta_name = "rotary_emb_base", .partial = 0.25, .partial_name = "rotary_pct"});
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
   c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", true);
   c.mlp_bias = c.norm_bias = true;
   return c;

@@ -1,7 +1,5 @@
 // OPT, also the 350M kind: norms after the residual sum, and a token table that is narrower than
 // the hidden size. No GGUF file has this family.
-#include <cmath>
-
 #include "model/families.h"
 #include "model/json_fields.h"
 #include "model/rule_sets.h"
@@ -66,7 +64,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.hidden = f.get_int("hidden_size");
   c.layers = f.get_int("num_hidden_layers");
   c.heads = c.kv_heads = f.get_int("num_attention_heads");
-  c.head_dim = c.heads > 0 ? c.hidden / c.heads : 0;
+  split_heads(c);
   c.intermediate = f.get_int("ffn_dim");
   c.context = f.get_int("max_position_embeddings", 2048);
   c.embedding_width = f.get_int("word_embed_proj_dim", c.hidden);
@@ -80,7 +78,6 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   c.gated_mlp = false;
   c.position = PositionKind::kLearned;
   c.position_offset = 2;
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
   c.tied_head = f.get_bool("tie_word_embeddings", true);
   c.norm_bias = true;
   c.attention_bias = c.attention_out_bias = c.mlp_bias = f.get_bool("enable_bias", true);

@@ -10,15 +10,7 @@
 namespace twofold {
 namespace {
 
-constexpr std::array<Side, 3> kQkv = {Side::kQ, Side::kKv, Side::kKv};
 constexpr std::array<Side, 3> kGateUp = {Side::kIntermediate, Side::kIntermediate};
-
-constexpr TensorRule qkv(std::string_view slot, FusedPart part) {
-  return part_of(
-      linear_rule(slot, "model.layers.{i}.self_attn.qkv_proj.weight", "blk.{i}.attn_qkv.weight",
-                  Role::kAttentionIn, part.sides[part.index], Side::kHidden, "layers.{i}.attn.in"),
-      part);
-}
 
 constexpr TensorRule gate_up(std::string_view slot, FusedPart part) {
   return part_of(
@@ -27,11 +19,8 @@ constexpr TensorRule gate_up(std::string_view slot, FusedPart part) {
       part);
 }
 
-constexpr std::array kFusedAttentionIn = {
-    qkv("layers.{i}.attn.q", {"q", kQkv, 0}),
-    qkv("layers.{i}.attn.k", {"k", kQkv, 1}),
-    qkv("layers.{i}.attn.v", {"v", kQkv, 2}),
-};
+constexpr auto kFusedAttentionIn =
+    fused_qkv_rules("model.layers.{i}.self_attn.qkv_proj.weight", FusedOrder::kPartByPart);
 
 constexpr std::array kFusedMlp = {
     gate_up("layers.{i}.mlp.gate", {"gate", kGateUp, 0}),

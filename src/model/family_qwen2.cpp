@@ -12,10 +12,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   ModelConfig c = parse_llama_like(f, "qwen2", 32768);
   c.rope = parse_rope(f, c.head_dim, c.context);
   c.attention_bias = true;
-  const int64_t given = get_window(f, 4096);
-  const int64_t window = f.get_bool("use_sliding_window", false) ? given : 0;
-  const int64_t first = f.get_int("max_window_layers", 28);
-  set_windows(c, f, window, [&](int64_t layer) { return window > 0 && layer >= first; });
+  set_later_windows(c, f);
   return c;
 }
 

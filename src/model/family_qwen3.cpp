@@ -1,6 +1,4 @@
 // Qwen3: Llama with norms of the heads of queries and keys.
-#include <cmath>
-
 #include "model/families.h"
 #include "model/gguf_fields.h"
 #include "model/json_fields.h"
@@ -15,14 +13,10 @@ constexpr auto kRules = join_rules(kLlamaTable, kLlamaBlockNorms, kLlamaAttentio
 ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const JsonFields f(json, where);
   ModelConfig c = parse_llama_like(f, "qwen3", 32768);
-  c.head_dim = f.get_int("head_dim", 128);
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
+  set_head_dim(c, f.get_int("head_dim", 128));
   c.rope = parse_rope(f, c.head_dim, c.context);
   c.attention_bias = c.attention_out_bias = f.get_bool("attention_bias", false);
-  const int64_t given = get_window(f, 4096);
-  const int64_t window = f.get_bool("use_sliding_window", false) ? given : 0;
-  const int64_t first = f.get_int("max_window_layers", 28);
-  set_windows(c, f, window, [&](int64_t layer) { return window > 0 && layer >= first; });
+  set_later_windows(c, f);
   return c;
 }
 

@@ -40,8 +40,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const int64_t step = f.get_int("decoder_sparse_step", 1);
   if (step <= 0) f.refuse("decoder_sparse_step", "expected 1 or more");
   const std::vector<int32_t> dense = f.get_ids("mlp_only_layers");
-  const int64_t given = get_window(f, 4096);
-  const int64_t window = f.get_bool("use_sliding_window", false) ? given : 0;
+  const int64_t window = get_optional_window(f, 4096);
   set_layers(c, [&](int64_t layer) {
     const bool listed = std::ranges::find(dense, layer) != dense.end();
     return LayerConfig{.window = window,

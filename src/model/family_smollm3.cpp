@@ -24,8 +24,7 @@ ModelConfig parse(const nlohmann::json& json, std::string_view where) {
   const auto has_rope = [&](int64_t layer) {
     return list.empty() ? (layer + 1) % interval != 0 : list[static_cast<size_t>(layer)] != 0;
   };
-  const int64_t window =
-      f.get_bool("use_sliding_window", false) ? f.get_int("sliding_window", 0) : 0;
+  const int64_t window = get_optional_window(f, 0);
   set_windows(c, f, window, [&](int64_t layer) { return window > 0 && !has_rope(layer); });
   for (size_t i = 0; i < c.layer_configs.size(); ++i) {
     if (!has_rope(static_cast<int64_t>(i))) c.layer_configs[i].rope = LayerRope::kNone;

@@ -282,6 +282,13 @@ RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t contex
   return parse_rope_object(fields, object, head_dim, context, defaults);
 }
 
+void set_head_dim(ModelConfig& c, int64_t head_dim) {
+  c.head_dim = head_dim;
+  c.attention_scale = head_dim > 0 ? 1 / std::sqrt(static_cast<double>(head_dim)) : 1;
+}
+
+void split_heads(ModelConfig& c) { set_head_dim(c, c.heads > 0 ? c.hidden / c.heads : 0); }
+
 ModelConfig parse_llama_like(const JsonFields& f, std::string_view family, int64_t context) {
   ModelConfig c;
   c.family = family;
@@ -290,7 +297,8 @@ ModelConfig parse_llama_like(const JsonFields& f, std::string_view family, int64
   c.layers = f.get_int("num_hidden_layers");
   c.heads = f.get_int("num_attention_heads");
   c.kv_heads = f.get_int("num_key_value_heads", c.heads);
-  c.head_dim = f.get_int("head_dim", c.heads > 0 ? c.hidden / c.heads : 0);
+  split_heads(c);
+  if (f.has("head_dim")) set_head_dim(c, f.get_int("head_dim"));
   c.intermediate = f.get_int("intermediate_size");
   c.context = f.get_int("max_position_embeddings", context);
   c.norm = NormKind::kRmsNorm;
@@ -298,7 +306,6 @@ ModelConfig parse_llama_like(const JsonFields& f, std::string_view family, int64
   c.activation = parse_activation(f, "hidden_act", "silu");
   c.gated_mlp = true;
   c.position = PositionKind::kRope;
-  c.attention_scale = c.head_dim > 0 ? 1 / std::sqrt(static_cast<double>(c.head_dim)) : 1;
   c.tied_head = f.get_bool("tie_word_embeddings", false);
   return c;
 }
@@ -315,6 +322,17 @@ void parse_gemma(ModelConfig& c, const JsonFields& f) {
 
 int64_t get_window(const JsonFields& fields, int64_t absent) {
   return fields.get_int("sliding_window", fields.is_null("sliding_window") ? 0 : absent);
+}
+
+int64_t get_optional_window(const JsonFields& fields, int64_t absent) {
+  const int64_t window = get_window(fields, absent);
+  return fields.get_bool("use_sliding_window", false) ? window : 0;
+}
+
+void set_later_windows(ModelConfig& c, const JsonFields& fields) {
+  const int64_t window = get_optional_window(fields, 4096);
+  const int64_t first = fields.get_int("max_window_layers", 28);
+  set_windows(c, fields, window, [&](int64_t layer) { return window > 0 && layer >= first; });
 }
 
 void set_window(ModelConfig& c, int64_t window) {
@@ -350,8 +368,26 @@ void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
   }
 }
 
+namespace {
+
+/// @param which stands in front of the message.
+void check_rope(const RopeConfig& rope, const ModelConfig& c, std::string_view where,
+                std::string_view which) {
+  if (rope.dims <= 0 || rope.dims > c.head_dim || rope.dims % 2 != 0) {
+    fail(ErrorCode::kCorruptFile, where,
+         "{}rope turns {} numbers of a head of {}: expected an even number up to the head size",
+         which, rope.dims, c.head_dim);
+  }
+  if (!(rope.theta > 0)) {
+    fail(ErrorCode::kCorruptFile, where, "{}rope_theta: expected a positive number, found {}",
+         which, rope.theta);
+  }
+}
+
 /// More than any model has; keeps sums of sides far from overflow.
 constexpr int64_t kMostExperts = 1 << 16;
+
+}  // namespace
 
 void check_config(const ModelConfig& c, std::string_view where) {
   struct Side {
@@ -396,15 +432,8 @@ void check_config(const ModelConfig& c, std::string_view where) {
          c.attention_scale, c.attention_softcap, c.logit_softcap, c.logit_scale);
   }
   if (c.position == PositionKind::kRope) {
-    if (c.rope.dims <= 0 || c.rope.dims > c.head_dim || c.rope.dims % 2 != 0) {
-      fail(ErrorCode::kCorruptFile, where,
-           "rope turns {} numbers of a head of {}: expected an even number up to the head size",
-           c.rope.dims, c.head_dim);
-    }
-    if (!(c.rope.theta > 0)) {
-      fail(ErrorCode::kCorruptFile, where, "rope_theta: expected a positive number, found {}",
-           c.rope.theta);
-    }
+    check_rope(c.rope, c, where, "");
+    if (c.local_rope) check_rope(*c.local_rope, c, where, "of layers with a window: ");
   }
   if (!(c.norm_eps >= 0)) {
     fail(ErrorCode::kCorruptFile, where, "norm epsilon: expected 0 or more, found {}", c.norm_eps);

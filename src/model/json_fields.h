@@ -75,6 +75,11 @@ RopeConfig parse_rope(const JsonFields& fields, int64_t head_dim, int64_t contex
 RopeConfig parse_rope_object(const JsonFields& fields, const std::optional<JsonFields>& object,
                              int64_t head_dim, int64_t context, const RopeDefaults& defaults);
 
+/// The size of a head, and the attention scale that belongs to it: 1 / sqrt(head_dim).
+void set_head_dim(ModelConfig& config, int64_t head_dim);
+/// The same of heads that share the hidden size.
+void split_heads(ModelConfig& config);
+
 /// The shape and the options that Llama's descendants share: sides, context, RMS norm, activation,
 /// gated MLP, tied head. Rope, biases and everything particular are the caller's.
 /// @param context the family's default.
@@ -86,6 +91,10 @@ void parse_gemma(ModelConfig& config, const JsonFields& fields);
 
 /// sliding_window; 0 if it is null, `absent` if it is not there.
 int64_t get_window(const JsonFields& fields, int64_t absent);
+/// The same where it counts only if use_sliding_window says so, else 0.
+int64_t get_optional_window(const JsonFields& fields, int64_t absent);
+/// Qwen: layers from max_window_layers on have that window.
+void set_later_windows(ModelConfig& config, const JsonFields& fields);
 /// A window for every layer; 0: none.
 void set_window(ModelConfig& config, int64_t window);
 

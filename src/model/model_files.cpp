@@ -25,13 +25,14 @@ class Binder {
       for (const TensorRule& rule : files_.family->rules) {
         const int64_t count = tensor_count(rule, files_.config, layer);
         if (count == 0 && layer < 0 && has_own_head(rule)) add(rule, layer, -1);
-        const bool experts = rule.slot.find("{e}") != std::string_view::npos;
+        const bool experts = is_of_experts(rule);
         for (int64_t i = 0; i < count; ++i) add(rule, layer, experts ? i : -1);
       }
     }
     // Embeddings, blocks, then what follows them.
     std::stable_sort(files_.slots.begin(), files_.slots.end(),
                      [](const Slot& a, const Slot& b) { return order(a) < order(b); });
+    for (size_t i = 0; i < files_.slots.size(); ++i) files_.slot_numbers[files_.slots[i].slot] = i;
   }
 
  private:
@@ -352,10 +353,8 @@ constexpr std::array kCompanions = {
 }  // namespace
 
 const Slot* ModelFiles::find(std::string_view name) const {
-  for (const Slot& s : slots) {
-    if (s.slot == name) return &s;
-  }
-  return nullptr;
+  const auto found = slot_numbers.find(name);
+  return found == slot_numbers.end() ? nullptr : &slots[found->second];
 }
 
 int64_t ModelFiles::parameters() const {

@@ -54,6 +54,7 @@ struct ModelFiles {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::shared_ptr<const GgufFile> gguf;  // kGguf only: metadata and tokenizer
   std::vector<Slot> slots;               // embeddings, blocks in order, final norm, head
+  std::map<std::string, size_t, std::less<>> slot_numbers;  // by Slot::slot
   nlohmann::json quantization;  // config_json["quantization_config"] if twofold wrote it, else null
 
   const Slot* find(std::string_view slot) const;

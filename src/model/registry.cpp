@@ -209,10 +209,14 @@ std::string tensor_name(const TensorRule& rule, int64_t layer, int64_t expert) {
   return name;
 }
 
+bool is_of_experts(const TensorRule& rule) {
+  return rule.slot.find("{e}") != std::string_view::npos;
+}
+
 int64_t tensor_count(const TensorRule& rule, const ModelConfig& config, int64_t layer) {
   const bool in_block = rule.slot.find("{i}") != std::string_view::npos;
   if (in_block != (layer >= 0) || !applies(rule.when, config, layer)) return 0;
-  return rule.slot.find("{e}") != std::string_view::npos ? config.experts : 1;
+  return is_of_experts(rule) ? config.experts : 1;
 }
 
 }  // namespace twofold

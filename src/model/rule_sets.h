@@ -39,6 +39,48 @@ constexpr TensorRule part_of(TensorRule rule, FusedPart part) {
   return rule;
 }
 
+constexpr std::array<Side, 3> kFusedQkv = {Side::kQ, Side::kKv, Side::kKv};
+
+/// How the rows of q, k and v lie in a fused tensor of a Hugging Face folder.
+enum class FusedOrder { kPartByPart, kHeadByHead };
+
+constexpr std::array<TensorRule, 3> fused_qkv_rules(std::string_view source, FusedOrder order) {
+  const auto rule = [&](std::string_view slot, std::string_view name, size_t index) {
+    return part_of(linear_rule(slot, source, "blk.{i}.attn_qkv.weight", Role::kAttentionIn,
+                               kFusedQkv[index], Side::kHidden, "layers.{i}.attn.in"),
+                   {name, kFusedQkv, index, order == FusedOrder::kHeadByHead});
+  };
+  return {rule("layers.{i}.attn.q", "q", 0), rule("layers.{i}.attn.k", "k", 1),
+          rule("layers.{i}.attn.v", "v", 2)};
+}
+
+constexpr std::array<TensorRule, 3> fused_qkv_bias_rules(std::string_view source,
+                                                         FusedOrder order) {
+  const auto rule = [&](std::string_view slot, std::string_view name, size_t index) {
+    return part_of(vector_rule(slot, source, "blk.{i}.attn_qkv.bias", Role::kBias, kFusedQkv[index],
+                               When::kAttentionBias),
+                   {name, kFusedQkv, index, order == FusedOrder::kHeadByHead});
+  };
+  return {rule("layers.{i}.attn.q.bias", "q", 0), rule("layers.{i}.attn.k.bias", "k", 1),
+          rule("layers.{i}.attn.v.bias", "v", 2)};
+}
+
+/// Hugging Face's names of an MLP without a gate.
+struct PlainMlpNames {
+  std::string_view up, up_bias, down, down_bias;
+};
+
+constexpr std::array<TensorRule, 4> plain_mlp_rules(const PlainMlpNames& source) {
+  return {linear_rule("layers.{i}.mlp.up", source.up, "blk.{i}.ffn_up.weight", Role::kMlpIn,
+                      Side::kIntermediate, Side::kHidden, "layers.{i}.mlp.in"),
+          vector_rule("layers.{i}.mlp.up.bias", source.up_bias, "blk.{i}.ffn_up.bias", Role::kBias,
+                      Side::kIntermediate, When::kMlpBias),
+          linear_rule("layers.{i}.mlp.down", source.down, "blk.{i}.ffn_down.weight", Role::kMlpOut,
+                      Side::kHidden, Side::kIntermediate, "layers.{i}.mlp.mid"),
+          vector_rule("layers.{i}.mlp.down.bias", source.down_bias, "blk.{i}.ffn_down.bias",
+                      Role::kBias, Side::kHidden, When::kMlpBias)};
+}
+
 enum class ExpertPart { kIn, kOut };
 
 /// One of the matrices of an expert, whose tokens are its own. GGUF files hold those of all experts

@@ -246,6 +246,12 @@ TEST(Config, BadValuesAreNamed) {
   error_of(with(kLlama, "rope_scaling", {{"type", "linear"}, {"factor", 0}}),
            ErrorCode::kCorruptFile);
   error_of(with(kGpt2, "n_head", 5), ErrorCode::kCorruptFile);
+  Json gemma = tiny_config("gemma3");
+  gemma.erase("rope_parameters");
+  parse(with(gemma, "rope_local_base_freq", 100.0));
+  EXPECT_NE(error_of(with(gemma, "rope_local_base_freq", -1), ErrorCode::kCorruptFile)
+                .find("of layers with a window: rope_theta"),
+            std::string::npos);
 }
 
 TEST(Config, UnknownFamiliesAreRefusedWithTheKnownOnes) {
