@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "base/checked_math.h"
+#include "engine/load_tokenizer.h"
 #include "io/file.h"
 #include "io/gguf.h"
 
@@ -19,15 +19,11 @@ constexpr std::array kGgufTokens = {GgufToken{"bos", "bos_token"}, GgufToken{"eo
                                     GgufToken{"unknown", "unk_token"},
                                     GgufToken{"padding", "pad_token"}};
 
-std::string text_or_empty(const fs::path& path) {
-  return fs::is_regular_file(path) ? read_text_file(path) : std::string();
-}
-
 ChatTemplateSource of_folder(const fs::path& folder) {
   ChatTemplateSource source;
   for (const char* name : {"special_tokens_map.json", "tokenizer_config.json"}) {
     const fs::path path = folder / name;
-    for (auto& [token, text] : token_names_of_json(text_or_empty(path), path.string())) {
+    for (auto& [token, text] : token_names_of_json(read_text_or_empty(path), path.string())) {
       source.tokens[token] = std::move(text);
     }
   }
@@ -39,7 +35,7 @@ ChatTemplateSource of_folder(const fs::path& folder) {
   for (const char* name : {"tokenizer_config.json", "chat_template.json"}) {
     const fs::path path = folder / name;
     const std::string where = path.string() + ": chat_template";
-    if (auto text = chat_template_of_json(text_or_empty(path), path.string())) {
+    if (auto text = chat_template_of_json(read_text_or_empty(path), path.string())) {
       source.text = *std::move(text);
       source.where = where;
       return source;
@@ -51,10 +47,7 @@ ChatTemplateSource of_folder(const fs::path& folder) {
 ChatTemplateSource of_gguf(const GgufFile& gguf, const Tokenizer& tokenizer) {
   ChatTemplateSource source;
   for (const auto& [key, name] : kGgufTokens) {
-    const std::string id_key = fmt::format("tokenizer.ggml.{}_token_id", key);
-    const auto id =
-        checked_cast<int32_t>(gguf.get_int(id_key, -1), fmt::format("{}: {}", gguf.path, id_key));
-    if (const std::string text = tokenizer.token_text(id); !text.empty()) {
+    if (const std::string text = tokenizer.token_text(gguf_token_id(gguf, key)); !text.empty()) {
       source.tokens[name] = text;
     }
   }

@@ -9,12 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string text_or_empty(const fs::path& path) {
-  return fs::is_regular_file(path) ? read_text_file(path) : std::string();
-}
-
 std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
-  const std::string config = text_or_empty(folder / "tokenizer_config.json");
+  const std::string config = read_text_or_empty(folder / "tokenizer_config.json");
   if (const fs::path p = folder / "tokenizer.json"; fs::is_regular_file(p)) {
     return make_tokenizer_from_json(read_text_file(p), config, p.string());
   }
@@ -29,18 +25,17 @@ std::unique_ptr<Tokenizer> from_folder(const fs::path& folder) {
   return nullptr;
 }
 
-/// A token id, or -1 if the file names none.
-int32_t token_id(const GgufFile& g, std::string_view name) {
-  const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
-  return checked_cast<int32_t>(g.get_int(key, -1), fmt::format("{}: {}", g.path, key));
-}
-
 std::unique_ptr<Tokenizer> from_gguf(const GgufFile& g) {
   if (!g.has("tokenizer.ggml.model")) return nullptr;
   return make_tokenizer_from_gguf(gguf_vocabulary(g), g.path);
 }
 
 }  // namespace
+
+int32_t gguf_token_id(const GgufFile& g, std::string_view name) {
+  const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+  return checked_cast<int32_t>(g.get_int(key, -1), fmt::format("{}: {}", g.path, key));
+}
 
 GgufVocabulary gguf_vocabulary(const GgufFile& g) {
   GgufVocabulary v;
@@ -51,9 +46,9 @@ GgufVocabulary gguf_vocabulary(const GgufFile& g) {
   if (const auto* merges = g.get_strings("tokenizer.ggml.merges")) v.merges = *merges;
   v.scores = g.get_floats("tokenizer.ggml.scores");
   v.token_types = g.get_ints("tokenizer.ggml.token_type");
-  v.bos_id = token_id(g, "bos");
-  v.eos_id = token_id(g, "eos");
-  v.unk_id = token_id(g, "unknown");
+  v.bos_id = gguf_token_id(g, "bos");
+  v.eos_id = gguf_token_id(g, "eos");
+  v.unk_id = gguf_token_id(g, "unknown");
   // llama.cpp's default: SentencePiece vocabularies add a space, byte-level ones do not.
   const bool sentencepiece = !g.has("tokenizer.ggml.merges");
   if (g.has("tokenizer.ggml.add_bos_token")) {
@@ -118,7 +113,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& path, const ModelConfi
     tokenizer = from_gguf(read_gguf(path));
   } else if (path.extension() == ".json") {
     tokenizer = make_tokenizer_from_json(
-        read_text_file(path), text_or_empty(path.parent_path() / "tokenizer_config.json"),
+        read_text_file(path), read_text_or_empty(path.parent_path() / "tokenizer_config.json"),
         path.string());
   } else if (path.extension() == ".model") {
     tokenizer = make_tokenizer_from_sentencepiece(read_text_file(path), path.string());

@@ -15,6 +15,9 @@ namespace twofold {
 /// out of range.
 GgufVocabulary gguf_vocabulary(const GgufFile& file);
 
+/// The id in tokenizer.ggml.<name>_token_id, or -1 if the file names none. @throws likewise.
+int32_t gguf_token_id(const GgufFile& file, std::string_view name);
+
 /// The tokenizer of a folder (tokenizer.json; vocab.json + merges.txt; tokenizer.model), of a GGUF
 /// file, or beside a llama2.c checkpoint (tokenizer.bin, tok<vocab>.bin, tokenizer.model).
 /// Null if there is none.

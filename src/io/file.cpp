@@ -114,6 +114,10 @@ std::string read_text_file(const fs::path& path, uint64_t max_bytes,
   }
 }
 
+std::string read_text_or_empty(const fs::path& path) {
+  return fs::is_regular_file(path) ? read_text_file(path) : std::string();
+}
+
 FileWriter::FileWriter(const fs::path& path) : path_(path) {
   buffer_.reserve(kBufferBytes);
   fd_ = retry_interrupted(

@@ -48,6 +48,8 @@ inline std::string read_text_file(const std::filesystem::path& path,
                                   const std::atomic<bool>* cancel) {
   return read_text_file(path, 1ull << 30, cancel);
 }
+/// The same, or nothing if there is no such file.
+std::string read_text_or_empty(const std::filesystem::path& path);
 
 /// Sequential writer; every error throws Error(kIo) with the path and the system's message.
 class FileWriter {
