@@ -6,7 +6,8 @@
 namespace twofold {
 
 struct BlockRunner::Impl {
-  Impl(const ModelFiles& files_, int layer) : files(files_), block(files_, layer) {}
+  Impl(const ModelFiles& files_, int layer)
+      : files(files_), block(files_, layer), ropes(files_.config) {}
 
   const BlockPass& pass_for(int64_t tokens);
 
@@ -15,7 +16,8 @@ struct BlockRunner::Impl {
   BlockBuffers buffers;
   AlignedBuffer<float> observed;  // the stream that observe() works on
   BlockPass pass;
-  std::optional<RopeTables> ropes;  // for `rope_positions`, from 0
+  Ropes ropes;
+  std::optional<RopeTables> tables;  // for `rope_positions`, from 0
   int64_t rope_positions = 0;
 };
 
@@ -25,10 +27,9 @@ const BlockPass& BlockRunner::Impl::pass_for(int64_t tokens) {
     fail(ErrorCode::kInvalidArgument, "context", "{} positions are beyond the model's {}", tokens,
          c.context);
   }
-  const bool exactly = ropes && ropes->depends_on_length();
-  if (exactly ? tokens != rope_positions : tokens > rope_positions) {
-    pass.ropes = &ropes.emplace(c);
-    ropes->add(0, tokens, tokens);
+  if (ropes.depend_on_length() ? tokens != rope_positions : tokens > rope_positions) {
+    pass.ropes = &tables.emplace(ropes);
+    tables->add(0, tokens, tokens);
     rope_positions = tokens;
   }
   pass.sequences.assign(1, {.count = tokens});

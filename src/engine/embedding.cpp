@@ -51,7 +51,7 @@ void Embedding::look_up(std::span<const int32_t> ids, int64_t first, Matrix<floa
   } else {
     look_up_tokens(ids, x);
   }
-  std::vector<float> position(static_cast<size_t>(x.cols));
+  std::vector<float> position(positions_ != nullptr ? static_cast<size_t>(x.cols) : 0);
   for (int64_t r = 0; r < x.rows; ++r) {
     float* row = x.row(r).data();
     if (config_.embedding_scale != 1) {

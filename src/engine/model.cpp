@@ -20,13 +20,17 @@ struct Model::Impl {
   std::unique_ptr<Linear> head;         // null: tied to the embedding
   std::unique_ptr<Linear> project_out;  // null: the head is as wide as the stream
   std::optional<Norm> final_norm;
+  Ropes ropes;
   int64_t bytes_per_token = 0;
 
   const Linear& head_matrix() const { return head ? *head : embedding.tokens(); }
 };
 
 Model::Impl::Impl(ModelFiles files_)
-    : files(std::move(files_)), embedding(files), final_norm(read_norm(files, "final_norm")) {
+    : files(std::move(files_)),
+      embedding(files),
+      final_norm(read_norm(files, "final_norm")),
+      ropes(files.config) {
   const ModelConfig& c = files.config;
   blocks.reserve(static_cast<size_t>(c.layers));
   for (int64_t i = 0; i < c.layers; ++i) {
@@ -50,7 +54,7 @@ namespace {
 void add_positions(std::span<SequenceRows> sequences, RopeTables& ropes) {
   using Start = std::pair<int64_t, int64_t>;  // first position, most positions
   const auto start_of = [&](const SequenceRows& rows) {
-    return Start(rows.past(), ropes.depends_on_length() ? rows.most() : 0);
+    return Start(rows.past(), ropes.ropes().depend_on_length() ? rows.most() : 0);
   };
   std::map<Start, int64_t> longest;  // -> tokens
   for (const SequenceRows& rows : sequences) {
@@ -113,7 +117,7 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
                              ctx);
     row += rows.count;
   }
-  RopeTables ropes(c);
+  RopeTables ropes(impl_->ropes);
   pass.ropes = &ropes;
   add_positions(pass.sequences, ropes);
   BlockBuffers buffers;

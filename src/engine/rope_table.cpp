@@ -41,35 +41,36 @@ void RopeTable::apply(int64_t head_dim, Matrix<float> x, int64_t first_row) cons
   }
 }
 
-RopeTables::RopeTables(const ModelConfig& config) {
+Ropes::Ropes(const ModelConfig& config) {
   if (config.position != PositionKind::kRope) return;
-  const auto add_rope = [&](const RopeConfig& rope) {
-    ropes_.push_back({rope, rope_frequencies(rope), rope_frequencies(rope, true), {}});
+  const auto add = [&](const RopeConfig& rope) {
+    ropes_.push_back({rope, rope_frequencies(rope), rope_frequencies(rope, true)});
   };
-  add_rope(config.rope);
-  if (config.local_rope) add_rope(*config.local_rope);
+  add(config.rope);
+  if (config.local_rope) add(*config.local_rope);
+}
+
+bool Ropes::depend_on_length() const {
+  return std::ranges::any_of(
+      ropes_, [](const Rope& rope) { return rope.config.scaling == RopeScaling::kLongRope; });
 }
 
 int64_t RopeTables::add(int64_t first, int64_t count, int64_t most) {
   int64_t row = 0;
-  for (Rope& rope : ropes_) {
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    const Ropes::Rope& rope = ropes_.ropes_[i];
     const bool is_long = most > rope.config.original_context;
-    row = rope.table.add(first, count, is_long ? rope.long_frequencies : rope.frequencies,
+    row = tables_[i].add(first, count, is_long ? rope.long_frequencies : rope.frequencies,
                          rope.config.attention_factor);
   }
   return row;
 }
 
 const RopeTable* RopeTables::find(LayerRope rope) const {
-  if (ropes_.empty() || rope == LayerRope::kNone) return nullptr;
-  if (rope == LayerRope::kMain) return &ropes_.front().table;
-  TWOFOLD_ASSERT(ropes_.size() == 2);
-  return &ropes_.back().table;
-}
-
-bool RopeTables::depends_on_length() const {
-  return std::ranges::any_of(
-      ropes_, [](const Rope& rope) { return rope.config.scaling == RopeScaling::kLongRope; });
+  if (tables_.empty() || rope == LayerRope::kNone) return nullptr;
+  if (rope == LayerRope::kMain) return &tables_.front();
+  TWOFOLD_ASSERT(tables_.size() == 2);
+  return &tables_.back();
 }
 
 }  // namespace twofold

@@ -25,24 +25,37 @@ class RopeTable {
   std::vector<float> cos_, sin_;  // [rows, pairs_]
 };
 
-/// The tables of a pass through the layers of one model; none if positions do not rotate.
+/// The ropes of a model, made once: none if positions do not rotate.
+class Ropes {
+ public:
+  explicit Ropes(const ModelConfig& config);
+  /// True if angles depend on how long the sequence may become (LongRoPE).
+  bool depend_on_length() const;
+
+ private:
+  friend class RopeTables;
+  struct Rope {
+    RopeConfig config;
+    std::vector<float> frequencies, long_frequencies;
+  };
+  std::vector<Rope> ropes_;  // main, local
+};
+
+/// The tables of a pass through the layers of one model, for each of its ropes.
 class RopeTables {
  public:
-  explicit RopeTables(const ModelConfig& config);
+  /// Keeps a reference to `ropes`.
+  explicit RopeTables(const Ropes& ropes) : ropes_(ropes), tables_(ropes.ropes_.size()) {}
   /// Appends a row to every table. @param most positions that the sequence may come to have:
   /// LongRoPE has other factors for long ones. @return the row of the first.
   int64_t add(int64_t first, int64_t count, int64_t most);
   /// Of the rope of a layer; null: it has none.
   const RopeTable* find(LayerRope rope) const;
-  bool depends_on_length() const;
+  const Ropes& ropes() const { return ropes_; }
 
  private:
-  struct Rope {
-    RopeConfig config;
-    std::vector<float> frequencies, long_frequencies;
-    RopeTable table;
-  };
-  std::vector<Rope> ropes_;  // main, local
+  const Ropes& ropes_;
+  std::vector<RopeTable> tables_;  // main, local
 };
 
 }  // namespace twofold
