@@ -6,17 +6,20 @@
 namespace twofold {
 namespace {
 
-using ActivationFn = void (*)(const float*, float*, int64_t);
-ActivationFn activation_of(Activation activation, const Ops& op) {
+struct ActivationOps {
+  void (*plain)(const float* x, float* y, int64_t n);
+  void (*gated)(const float* gate, const float* up, float* y, int64_t n);
+};
+ActivationOps activation_of(Activation activation, const Ops& op) {
   switch (activation) {
     case Activation::kGeluErf:
-      return op.gelu_erf;
+      return {op.gelu_erf, op.gelu_erf_mul};
     case Activation::kGeluTanh:
-      return op.gelu_tanh;
+      return {op.gelu_tanh, op.gelu_tanh_mul};
     case Activation::kSilu:
-      return op.silu;
+      return {op.silu, op.silu_mul};
     case Activation::kRelu:
-      return op.relu;
+      return {op.relu, op.relu_mul};
   }
   fail(ErrorCode::kInternal, "activation", "not listed");
 }
@@ -31,19 +34,15 @@ Matrix<float> Mlp::mid(const ModelConfig& c, Matrix<const float> x, AlignedBuffe
   const Matrix<float> both(wide.data(), x.rows, width);
   const Matrix<float> mid(both.data + both.rows * both.cols, x.rows, n);
   in->apply(x, both, ctx);
-  const ActivationFn activation = activation_of(c.activation, op);
-  const bool silu = c.activation == Activation::kSilu;
+  const ActivationOps activation = activation_of(c.activation, op);
   for_rows(x.rows, ctx, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float* gate = both.row(r).data();
       float* y = mid.row(r).data();
-      if (c.gated_mlp && silu) {
-        op.silu_mul(gate, gate + n, y, n);
-        continue;
-      }
-      activation(gate, y, n);
       if (c.gated_mlp) {
-        for (int64_t i = 0; i < n; ++i) y[i] *= gate[n + i];
+        activation.gated(gate, gate + n, y, n);
+      } else {
+        activation.plain(gate, y, n);
       }
     }
   });

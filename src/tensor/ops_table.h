@@ -53,13 +53,17 @@ struct Ops {
   float (*log_sum_exp)(const float* x, int64_t n);
   /// The largest entry, -inf if there is none.
   float (*max)(const float* x, int64_t n);
-  /// y[i] = silu(gate[i]) up[i].
-  void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
+  /// Activations: y[i] = f(x[i]), and f_mul: y[i] = f(gate[i]) up[i], of the same bits as f, then
+  /// a product.
   void (*silu)(const float* x, float* y, int64_t n);
   void (*relu)(const float* x, float* y, int64_t n);
   /// GELU by the error function, and by tanh (OpenAI's approximation).
   void (*gelu_erf)(const float* x, float* y, int64_t n);
   void (*gelu_tanh)(const float* x, float* y, int64_t n);
+  void (*silu_mul)(const float* gate, const float* up, float* y, int64_t n);
+  void (*relu_mul)(const float* gate, const float* up, float* y, int64_t n);
+  void (*gelu_erf_mul)(const float* gate, const float* up, float* y, int64_t n);
+  void (*gelu_tanh_mul)(const float* gate, const float* up, float* y, int64_t n);
   /// x[i] = cap tanh(factor x[i] / cap), to 1e-6 cap; cap > 0.
   void (*soft_cap)(float factor, float cap, float* x, int64_t n);
   /// KL(P || Q) = sum of exp(lp[i]) (lp[i] - lq[i]) for log-probabilities lp, lq, summed in double;

@@ -284,15 +284,30 @@ double kl_divergence(const float* lp, const float* lq, int64_t n) {
   return sum_double(total);
 }
 
-void silu_mul(const float* gate, const float* up, float* y, int64_t n) {
-  map2(gate, up, y, n, [](Vec a, Vec b) { return mul(silu_vec(a), b); });
-}
+inline Vec relu_vec(Vec x) { return max(set1(0.0f), x); }
+
 void silu(const float* x, float* y, int64_t n) { map(x, y, n, silu_vec); }
-void relu(const float* x, float* y, int64_t n) {
-  map(x, y, n, [](Vec a) { return max(set1(0.0f), a); });
-}
+void relu(const float* x, float* y, int64_t n) { map(x, y, n, relu_vec); }
 void gelu_erf(const float* x, float* y, int64_t n) { map(x, y, n, gelu_erf_vec); }
 void gelu_tanh(const float* x, float* y, int64_t n) { map(x, y, n, gelu_tanh_vec); }
+
+// y[i] = f(gate[i]) up[i].
+template <class F>
+inline void map_mul(const float* gate, const float* up, float* y, int64_t n, F f) {
+  map2(gate, up, y, n, [f](Vec a, Vec b) { return mul(f(a), b); });
+}
+void silu_mul(const float* gate, const float* up, float* y, int64_t n) {
+  map_mul(gate, up, y, n, silu_vec);
+}
+void relu_mul(const float* gate, const float* up, float* y, int64_t n) {
+  map_mul(gate, up, y, n, relu_vec);
+}
+void gelu_erf_mul(const float* gate, const float* up, float* y, int64_t n) {
+  map_mul(gate, up, y, n, gelu_erf_vec);
+}
+void gelu_tanh_mul(const float* gate, const float* up, float* y, int64_t n) {
+  map_mul(gate, up, y, n, gelu_tanh_vec);
+}
 
 // tanh u = 1 - 2 / (1 + e^2u).
 void soft_cap(float factor, float cap, float* x, int64_t n) {
@@ -468,11 +483,14 @@ constexpr Ops kVectorOps = {
     .softmax = softmax,
     .log_sum_exp = log_sum_exp,
     .max = max_of,
-    .silu_mul = silu_mul,
     .silu = silu,
     .relu = relu,
     .gelu_erf = gelu_erf,
     .gelu_tanh = gelu_tanh,
+    .silu_mul = silu_mul,
+    .relu_mul = relu_mul,
+    .gelu_erf_mul = gelu_erf_mul,
+    .gelu_tanh_mul = gelu_tanh_mul,
     .soft_cap = soft_cap,
     .kl_divergence = kl_divergence,
     .hadamard = hadamard,

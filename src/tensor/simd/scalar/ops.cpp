@@ -111,25 +111,20 @@ double kl_divergence(const float* lp, const float* lq, int64_t n) {
 }
 
 float silu_of(float x) { return x / (1.0f + std::exp(-x)); }
+float relu_of(float x) { return x < 0.0f ? 0.0f : x; }
+// 1 + erf(t) as erfc(-t), which does not cancel in the left tail.
+float gelu_erf_of(float x) { return 0.5f * x * std::erfc(-0.707106781f * x); }
+float gelu_tanh_of(float x) {
+  return 0.5f * x * (1.0f + std::tanh(0.797884561f * (x + 0.044715f * x * x * x)));
+}
 
-void silu_mul(const float* gate, const float* up, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = silu_of(gate[i]) * up[i];
+template <float (*kActivation)(float)>
+void activate(const float* x, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = kActivation(x[i]);
 }
-void silu(const float* x, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = silu_of(x[i]);
-}
-void relu(const float* x, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? 0.0f : x[i];
-}
-void gelu_erf(const float* x, float* y, int64_t n) {
-  // 1 + erf(t) as erfc(-t), which does not cancel in the left tail.
-  for (int64_t i = 0; i < n; ++i) y[i] = 0.5f * x[i] * std::erfc(-0.707106781f * x[i]);
-}
-void gelu_tanh(const float* x, float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float u = 0.797884561f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
-    y[i] = 0.5f * x[i] * (1.0f + std::tanh(u));
-  }
+template <float (*kActivation)(float)>
+void activate_mul(const float* gate, const float* up, float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) y[i] = kActivation(gate[i]) * up[i];
 }
 
 void soft_cap(float factor, float cap, float* x, int64_t n) {
@@ -201,11 +196,14 @@ const Ops kOpsScalar = {
     .softmax = softmax,
     .log_sum_exp = log_sum_exp,
     .max = max_of,
-    .silu_mul = silu_mul,
-    .silu = silu,
-    .relu = relu,
-    .gelu_erf = gelu_erf,
-    .gelu_tanh = gelu_tanh,
+    .silu = activate<silu_of>,
+    .relu = activate<relu_of>,
+    .gelu_erf = activate<gelu_erf_of>,
+    .gelu_tanh = activate<gelu_tanh_of>,
+    .silu_mul = activate_mul<silu_of>,
+    .relu_mul = activate_mul<relu_of>,
+    .gelu_erf_mul = activate_mul<gelu_erf_of>,
+    .gelu_tanh_mul = activate_mul<gelu_tanh_of>,
     .soft_cap = soft_cap,
     .kl_divergence = kl_divergence,
     .hadamard = hadamard,
