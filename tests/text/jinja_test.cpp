@@ -274,5 +274,22 @@ TEST(Jinja, DamagedTemplatesGiveATextOrAnError) {
   });
 }
 
+TEST(Jinja, WholeNumbersBeyond64BitsAreRefused) {
+  for (const char* expression :
+       {"9223372036854775807|round(-1)", "9223372036854775807|round(-19)",
+        "(-9223372036854775807 - 1)|round(-3)", "(-9223372036854775807 - 1)|abs",
+        "-(-9223372036854775807 - 1)", "(-9223372036854775807 - 1) // -1",
+        "range(0, 9223372036854775807, 9223372036854775806)[::2]"}) {
+    EXPECT_NE(refusal(std::string("{{ ") + expression + " }}").find("64 bits"), std::string::npos)
+        << expression;
+  }
+  refusal("{{ 1|round(-9223372036854775807 - 1, 'ceil') }}");
+  std::string message;
+  EXPECT_EQ(
+      render("{{ 1|round(-9223372036854775807 - 1) }} {{ 2.5|round(-9223372036854775807 - 1) }}",
+             OrderedJson::object(), message, {}),
+      "0 0.0");
+}
+
 }  // namespace
 }  // namespace twofold

@@ -266,6 +266,24 @@ Value absolute(Run& run, const Value& input, const Arguments& arguments) {
   return input.as_int() < 0 ? negated(run, input) : Value(input.as_int());
 }
 
+/// Rounds x half to even to a multiple of 10^zeros, as Python's round(x, -zeros) of an integer.
+int64_t round_integer(Run& run, int64_t x, uint64_t zeros) {
+  constexpr uint64_t kMostZeros = 19;  // 10^20 / 2 is beyond all of 64 bits
+  if (zeros > kMostZeros) return 0;
+  uint64_t unit = 1;
+  for (uint64_t i = 0; i < zeros; ++i) unit *= 10;
+  const bool negative = x < 0;
+  const uint64_t size = negative ? 0 - static_cast<uint64_t>(x) : static_cast<uint64_t>(x);
+  const uint64_t below = size % unit, above = unit - below;
+  uint64_t rounded = size - below;
+  if (below > above || (below == above && size / unit % 2 == 1)) rounded += unit;
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  if (rounded > kMost + (negative ? 1 : 0)) {
+    run.fail("round: expected a result that 64 bits hold, found an overflow");
+  }
+  return static_cast<int64_t>(negative ? 0 - rounded : rounded);
+}
+
 /// Rounds half to even in decimal, as Python's round(x, digits).
 double round_decimal(double x, int64_t digits) {
   if (!std::isfinite(x) || digits > 300) return x;
@@ -273,7 +291,7 @@ double round_decimal(double x, int64_t digits) {
     const std::string text = fmt::format("{:.{}f}", x, static_cast<int>(digits));
     return std::stod(text);
   }
-  const double unit = std::pow(10.0, static_cast<double>(-digits));
+  const double unit = std::pow(10.0, -static_cast<double>(digits));
   return std::isinf(unit) ? std::copysign(0.0, x) : std::nearbyint(x / unit) * unit;
 }
 
@@ -290,7 +308,7 @@ Value round(Run& run, const Value& input, const Arguments& arguments) {
   if (!up && !down) {
     if (input.is_float()) return round_decimal(input.as_float(), digits);
     if (digits >= 0) return input.as_int();
-    return static_cast<int64_t>(round_decimal(static_cast<double>(input.as_int()), digits));
+    return round_integer(run, input.as_int(), 0 - static_cast<uint64_t>(digits));
   }
   if (digits < 0 || digits > 18) run.fail("round: expected 0 to 18 digits, found {}", digits);
   double unit = 1;

@@ -38,7 +38,7 @@ Value range(Run& run, const Arguments& arguments) {
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   run.step(std::ssize(items));
-  return run.list(std::move(items), Flavor::kRange);
+  return run.range(std::move(items), {begin, end, step});
 }
 
 /// Entries of dict(...): of another dict or of pairs, then those given by name.

@@ -53,6 +53,22 @@ std::string object_words(const Value& value) {
   return value.is_none() ? "None" : value.type_name() + " object";
 }
 
+/// Start, stop and step of a slice of a range.
+std::array<int64_t, 3> sliced_bounds(Run& run, const std::array<int64_t, 3>& bounds,
+                                     const SliceRange& range) {
+  const auto& [first, end, step] = bounds;
+  std::array<int64_t, 3> made{};
+  int64_t from = 0, to = 0;
+  if (__builtin_mul_overflow(range.begin, step, &from) ||
+      __builtin_mul_overflow(range.end, step, &to) ||
+      __builtin_add_overflow(first, from, &made[0]) ||
+      __builtin_add_overflow(first, to, &made[1]) ||
+      __builtin_mul_overflow(step, range.given_step, &made[2])) {
+    run.fail("expected a range of numbers that 64 bits hold, found an overflow");
+  }
+  return made;
+}
+
 }  // namespace
 
 const Value* find_key(Run& run, const Dict& dict, const Value& key) {
@@ -124,7 +140,8 @@ SliceRange slice_range(Run& run, int64_t n, const Value& begin, const Value& end
     }
     return value.as_int();
   };
-  SliceRange range{0, 0, number(step, 1)};
+  SliceRange range{0, 0, number(step, 1), 0};
+  range.given_step = range.step;
   if (range.step == 0) run.fail("expected a step that is not zero, found 0");
   const bool down = range.step < 0;
   const int64_t low = down ? -1 : 0, high = down ? n - 1 : n;
@@ -136,7 +153,7 @@ SliceRange slice_range(Run& run, int64_t n, const Value& begin, const Value& end
   };
   range.begin = place(begin, down ? high : low);
   range.end = place(end, down ? low : high);
-  // A larger step has the same effect, and sums with it cannot overflow.
+  // A larger step has the same effect.
   range.step = std::clamp(range.step, -n - 1, n + 1);
   return range;
 }
@@ -155,6 +172,9 @@ Value slice(Run& run, const Value& value, const Value& begin, const Value& end, 
       items.push_back(s->items[static_cast<size_t>(i)]);
     }
     run.step(std::ssize(items));
+    if (s->flavor == Flavor::kRange) {
+      return run.range(std::move(items), sliced_bounds(run, s->bounds, range));
+    }
     return run.list(std::move(items), s->flavor);
   }
   const std::string& text = value.as_text();

@@ -189,7 +189,7 @@ Value justify(Run& run, const Value& self, const Arguments& arguments) {
   const std::string fill = a.text(1, " ");
   if (count_characters(fill) != 1) run.fail("expected one character to fill with");
   const int64_t n = count_characters(self.as_text());
-  const int64_t space = std::max<int64_t>(0, a.integer(0, 0) - n);
+  const int64_t space = std::max(n, a.integer(0, 0)) - n;
   run.take(static_cast<size_t>(space));  // before it is multiplied
   run.take(static_cast<size_t>(space) * fill.size() + self.as_text().size());
   // Python's center puts the odd character on the left if the width is odd.
@@ -205,7 +205,8 @@ Value justify(Run& run, const Value& self, const Arguments& arguments) {
 Value zfill(Run& run, const Value& self, const Arguments& arguments) {
   const Bound a(run, "zfill", arguments, {"width"}, 1);
   std::string text = self.as_text();
-  const int64_t space = std::max<int64_t>(0, a.integer(0, 0) - count_characters(text));
+  const int64_t n = count_characters(text);
+  const int64_t space = std::max(n, a.integer(0, 0)) - n;
   run.take(static_cast<size_t>(space));
   const bool sign = text.starts_with('-') || text.starts_with('+');
   text.insert(sign ? 1 : 0, static_cast<size_t>(space), '0');

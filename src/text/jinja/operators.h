@@ -36,9 +36,11 @@ std::vector<Value> iterate(Run& run, const Value& value);
 bool is_iterable(const Value& value);
 /// len(); @throws Error if it has none.
 int64_t length(Run& run, const Value& value);
-/// Bytes of the entry points of begin, end in a sequence of n by Python's rules for slices.
+/// The items of a slice of a sequence of n by Python's rules: from `begin` up to or down to `end`.
 struct SliceRange {
-  int64_t begin, end, step;
+  int64_t begin, end;
+  int64_t step;        // at most n + 1 either way: sums with it cannot overflow
+  int64_t given_step;  // as written
 };
 SliceRange slice_range(Run& run, int64_t n, const Value& begin, const Value& end,
                        const Value& step);

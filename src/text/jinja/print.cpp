@@ -75,9 +75,7 @@ class Printer {
     out_ += close;
   }
   void range(const Sequence& s) {
-    const int64_t first = s.items.empty() ? 0 : s.items.front().as_int();
-    const int64_t step = s.items.size() > 1 ? s.items[1].as_int() - first : 1;
-    const int64_t end = s.items.empty() ? 0 : s.items.back().as_int() + step;
+    const auto& [first, end, step] = s.bounds;
     out_ += step == 1 ? fmt::format("range({}, {})", first, end)
                       : fmt::format("range({}, {}, {})", first, end, step);
   }

@@ -111,6 +111,15 @@ Value Run::list(std::vector<Value> items, Flavor flavor) {
   return made;
 }
 
+Value Run::range(std::vector<Value> items, const std::array<int64_t, 3>& bounds) {
+  take(items.size() * sizeof(Value) + 96);
+  auto made = std::make_shared<Sequence>();
+  made->flavor = Flavor::kRange;
+  made->items = std::move(items);
+  made->bounds = bounds;
+  return made;
+}
+
 Value Run::pair(Value first, Value second) {
   std::vector<Value> items;
   items.push_back(std::move(first));

@@ -47,6 +47,7 @@ class Run {
 
   Value text(std::string value);
   Value list(std::vector<Value> items, Flavor flavor = Flavor::kList);
+  Value range(std::vector<Value> items, const std::array<int64_t, 3>& bounds);
   Value pair(Value first, Value second);
   Value dict(std::vector<std::pair<Value, Value>> entries);
   Value object(std::shared_ptr<Object> object);

@@ -2,6 +2,7 @@
 // outside. Immutable but for generators, which are read once, and namespaces.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -31,8 +32,9 @@ enum class Flavor : uint8_t { kList, kTuple, kKeys, kValues, kItems, kRange, kGe
 struct Sequence {
   Flavor flavor = Flavor::kList;
   std::vector<Value> items;
-  int depth = 1;     // of nesting
-  size_t taken = 0;  // kGenerator: items given out
+  std::array<int64_t, 3> bounds = {0, 0, 1};  // kRange: start, stop and step, to be printed
+  int depth = 1;                              // of nesting
+  size_t taken = 0;                           // kGenerator: items given out
 };
 
 /// Entries in the order of insertion.
