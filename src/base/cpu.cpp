@@ -159,7 +159,7 @@ bool cpu_has(Isa isa) {
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
     case Isa::kAvx512Vnni:
       return cpu_has(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni") &&
-             __builtin_cpu_supports("avx512vbmi");
+             __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni");
     case Isa::kAmx:
       return cpu_has(Isa::kAvx512Vnni) && cpu_has_tiles() && tiles_permitted();
   }

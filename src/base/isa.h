@@ -9,7 +9,7 @@ enum class Isa {
   kScalar,      // the x86-64 baseline; on other machines plain C++
   kAvx2,        // AVX2, FMA, F16C, BMI2
   kAvx512,      // AVX-512 F, BW, DQ, VL, CD
-  kAvx512Vnni,  // AVX-512 VNNI, VBMI
+  kAvx512Vnni,  // AVX-512 VNNI, VBMI, GFNI: together in all CPUs that have VBMI and VNNI
   kAmx,         // AMX tiles with int8, permitted by the operating system
 };
 

@@ -2,6 +2,7 @@
 // table) differ in their names only.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,6 +35,17 @@ FormatFamily r16_family(const R16Family& own);
 /// The codes of one row, a byte each, of `steps` steps of columns: words out [steps x step / 4].
 /// @param lines the first line of the first step, moved to the row's lane.
 void r16_expand_codes(const R16Code& code, const std::byte* lines, int64_t steps, uint32_t* words);
+
+/// How windows of a trellis become indices of its levels.
+struct TrellisReader {
+  int bits = 0, window = 0;
+  std::array<uint8_t, kTrellisLevels> mixed{};  // A lo
+};
+TrellisReader trellis_reader(int bits, int window, const TrellisMixing& mixing);
+/// The indices of columns [begin, begin + n) of row `row` of a block, out [n rounded up to 8].
+/// @param block its first line.   @param begin a multiple of 8.
+void r16_expand_indices(const TrellisReader& reader, const std::byte* block, int64_t row,
+                        int64_t begin, int64_t n, uint8_t* out);
 
 /// "r16-" kind bits level-suffix sharing-suffix, taken apart; nothing if `name` is not built so.
 struct R16Name {

@@ -95,10 +95,10 @@ class Trellis {
         blob_(packed.bytes.view.bytes.data()),
         tail_(blob_ + layout_.tail_at),
         exponent_(load_tail(layout_, blob_).level_exponent),
-        mixing_(load<TrellisMixing>(tail_ + kTrellisMixingAt)) {
+        mixing_(load<TrellisMixing>(tail_ + kTrellisMixingAt)),
+        reader_(trellis_reader(bits_, packed.format.scheme.window, mixing_)) {
     const float power = std::ldexp(1.0f, exponent_);
     for (int i = 0; i < kTrellisLevels; ++i) values_[i] = level(i) * power;
-    fill_trellis_indices(mixing_, kTrellisIndexBits, mixed_);
   }
 
   int level_exponent() const { return exponent_; }
@@ -118,18 +118,16 @@ class Trellis {
 
   /// `value` of a whole row, out [cols].
   void decode_row(int64_t row, float* out) const {
-    alignas(64) float products[kTrellisLevels];
+    constexpr int64_t kSegment = 256;
+    float products[kTrellisLevels];
     const float s = scale(row);
     for (int i = 0; i < kTrellisLevels; ++i) products[i] = s * values_[i];
-    const uint32_t hi_mask = window_mask_ >> kTrellisIndexBits;
-    for (int64_t c = 0; c < layout_.cols; c += kTrellisRun) {
-      uint64_t run = run_bits(lines(row / kBlockRows, c / kTrellisStep), bits_, row % kBlockRows,
-                              c / kTrellisRun % kRuns);
-      const int64_t n = std::min(kTrellisRun, layout_.cols - c);
-      for (int64_t i = 0; i < n; ++i, run >>= bits_) {
-        const auto w = static_cast<uint32_t>(run);
-        out[c + i] = products[mixed_[w % kTrellisLevels] ^ (w >> kTrellisIndexBits & hi_mask)];
-      }
+    const std::byte* block = blob_ + row / kBlockRows * layout_.block_bytes;
+    for (int64_t c = 0; c < layout_.cols; c += kSegment) {
+      const int64_t n = std::min(kSegment, layout_.cols - c);
+      uint8_t index[kSegment];
+      r16_expand_indices(reader_, block, row % kBlockRows, c, n, index);
+      for (int64_t i = 0; i < n; ++i) out[c + i] = products[index[i]];
     }
   }
 
@@ -148,8 +146,8 @@ class Trellis {
   const std::byte *blob_, *tail_;
   int exponent_;
   TrellisMixing mixing_;
-  float values_[kTrellisLevels];   // level 2^exponent
-  uint8_t mixed_[kTrellisLevels];  // A lo
+  TrellisReader reader_;
+  float values_[kTrellisLevels];  // level 2^exponent
 };
 
 QuantizedMatrix unpack_trellis(const PackedMatrix& packed) {
@@ -247,6 +245,26 @@ std::vector<std::string> example_names() {
 }
 
 }  // namespace
+
+TrellisReader trellis_reader(int bits, int window, const TrellisMixing& mixing) {
+  TrellisReader reader = {.bits = bits, .window = window};
+  fill_trellis_indices(mixing, kTrellisIndexBits, reader.mixed);
+  return reader;
+}
+
+void r16_expand_indices(const TrellisReader& reader, const std::byte* block, int64_t row,
+                        int64_t begin, int64_t n, uint8_t* out) {
+  const uint32_t hi_mask = (1u << (reader.window - kTrellisIndexBits)) - 1;
+  for (int64_t c = begin; c < begin + n; c += kTrellisRun) {
+    const std::byte* lines = block + c / kTrellisStep * reader.bits * kLineBytes;
+    uint64_t run = run_bits(lines, reader.bits, row, c / kTrellisRun % kRuns);
+    for (int64_t i = 0; i < kTrellisRun; ++i, run >>= reader.bits) {
+      const auto w = static_cast<uint32_t>(run);
+      *out++ = static_cast<uint8_t>(reader.mixed[w % kTrellisLevels] ^
+                                    (w >> kTrellisIndexBits & hi_mask));
+    }
+  }
+}
 
 const FormatFamily& trellis_family() {
   static const FormatFamily kFamily = {

@@ -11,6 +11,7 @@
 // with X[g] = sum of scale[s] float(sum of value) over the segments of g, added as S is, and
 //   affine   a = scale,                 b = -(scale (zero - bias)), bias = 2^(bits - 1)
 //   tables   a = scale 2^exponent,      b = offset or 0,            bias = 128 or 32768
+//   trellis  as a table of int8 levels, of which the index of a window picks one (trellis_code.h)
 #pragma once
 
 #include <cstdint>
@@ -41,17 +42,19 @@ struct BlockScale {
 }
 
 enum class WeightValues : uint8_t {
-  kAffine,    // u = code
-  kTable,     // one table of int8 levels for the matrix
-  kRowTable,  // a table of int8 levels per row or group
-  kWideTable  // one table of int16 levels for the matrix
+  kAffine,     // u = code
+  kTable,      // one table of int8 levels for the matrix
+  kRowTable,   // a table of int8 levels per row or group
+  kWideTable,  // one table of int16 levels for the matrix
+  kTrellis     // one table of 64 int8 levels for the matrix, windows of a bit stream
 };
 
 /// What decides which kernel can multiply a matrix.
 struct WeightKind {
   WeightValues values = WeightValues::kAffine;
-  int bits = 0;         // of a code
+  int bits = 0;         // of a code; of a weight in the stream of a trellis
   bool planes = false;  // codes as bit planes, tables as the integers of the planes
+  int window = 0;       // bits of a window of a trellis
 };
 
 /// A packed matrix as kernels read it: the bytes and offsets of formats/r16_layout.h.
@@ -71,6 +74,7 @@ struct PackedView {
   float fixed_zero = 0;  // if none is stored per row
   float bias = 0;
   const uint8_t* shared_table = nullptr;
+  const uint8_t* mixing = nullptr;  // of a trellis, [6]
 };
 
 /// Rows of activations in int8 for one partition into segments; see the top of this file.

@@ -13,6 +13,7 @@ constexpr int kLargestRowTableBits = 6;
 
 WeightValues values_of(const Scheme& scheme) {
   if (scheme.kind == ValueKind::kAffine) return WeightValues::kAffine;
+  if (scheme.kind == ValueKind::kTrellis) return WeightValues::kTrellis;
   if (scheme.table_sharing != Sharing::kMatrix) return WeightValues::kRowTable;
   return scheme.level_type == LevelType::kInt16 ? WeightValues::kWideTable : WeightValues::kTable;
 }
@@ -23,6 +24,7 @@ float bias_of(const WeightKind& kind) {
       return static_cast<float>(1 << (kind.bits - 1));
     case WeightValues::kTable:
     case WeightValues::kRowTable:
+    case WeightValues::kTrellis:
       return 128;
     case WeightValues::kWideTable:
       return 32768;
@@ -35,9 +37,10 @@ float bias_of(const WeightKind& kind) {
 std::optional<WeightKind> weight_kind(const Format& format) {
   if (format.is_dense()) return std::nullopt;
   const Scheme& scheme = format.scheme;
-  if (scheme.kind == ValueKind::kTrellis) return {};
-  const WeightKind kind = {
-      .values = values_of(scheme), .bits = scheme.bits, .planes = scheme.planes};
+  const WeightKind kind = {.values = values_of(scheme),
+                           .bits = scheme.bits,
+                           .planes = scheme.planes,
+                           .window = scheme.window};
   if (scheme.kind == ValueKind::kTable && scheme.level_type == LevelType::kFloat32) return {};
   if (kind.values == WeightValues::kRowTable && kind.bits > kLargestRowTableBits) return {};
   if (scheme.group > 0 && !fits_activation_blocks(scheme.group)) return {};
@@ -79,6 +82,9 @@ PackedView packed_view(const PackedMatrix& packed) {
   view.bias = bias_of(*kind);
   if (!affine && layout.table_sets == 0) {
     view.shared_table = view.blob + layout.tail_at + kTailHeaderBytes;
+  }
+  if (scheme.kind == ValueKind::kTrellis) {
+    view.mixing = view.blob + layout.tail_at + kTrellisMixingAt;
   }
   return view;
 }

@@ -20,6 +20,7 @@ std::vector<const Kernel*> all_kernels() {
     &kGemvAffineAvx512Vnni,
     &kGemvTableAvx512Vnni,
     &kGemvPlanesAvx512Vnni,
+    &kGemvTrellisAvx512Vnni,
     &kGemmAvx512Vnni,
     &kGemmAmx,
 #endif

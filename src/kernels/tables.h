@@ -29,6 +29,7 @@ extern const KernelList kGemmAvx512;
 extern const KernelList kGemvAffineAvx512Vnni;
 extern const KernelList kGemvTableAvx512Vnni;
 extern const KernelList kGemvPlanesAvx512Vnni;
+extern const KernelList kGemvTrellisAvx512Vnni;
 extern const KernelList kGemmAvx512Vnni;
 extern const KernelList kGemmAmx;
 

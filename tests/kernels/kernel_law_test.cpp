@@ -88,8 +88,11 @@ double magnitude(const QuantizedMatrix& q, int64_t row, Matrix<const float> x, i
               (std::fabs(static_cast<double>(code) - bias) + std::fabs(zero - bias));
     } else {
       const auto table = static_cast<size_t>(q.parameter_index(q.scheme.table_sharing, row, c));
-      const double level =
-          std::ldexp(q.levels[(table << q.scheme.bits) + code], q.scheme.level_exponent);
+      const size_t entry =
+          q.scheme.kind == ValueKind::kTrellis
+              ? static_cast<size_t>(trellis_index(q.mixing, static_cast<uint32_t>(code)))
+              : (table << q.scheme.bits) + code;
+      const double level = std::ldexp(q.levels[entry], q.scheme.level_exponent);
       value =
           std::fabs(q.scale[set] * level) + (q.scheme.has_offset ? std::fabs(q.offset[set]) : 0);
     }
@@ -164,7 +167,7 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
 // More rows of activations and of weights than a kernel keeps results of at a time.
 TEST(ManyRows, EveryKernelEqualsTheScalarOne) {
   ThreadPool pool(1, false);
-  for (const char* name : {"r16-u4-g128", "r16-u2-g32", "r16-t4", "r16-t5w"}) {
+  for (const char* name : {"r16-u4-g128", "r16-u2-g32", "r16-t4", "r16-t5w", "r16-tr3"}) {
     const Format format = parse_format(name);
     const Shape shape = {300, 320};
     const int64_t m = 533;
@@ -205,7 +208,8 @@ TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   ThreadPool pool(1, false);
   QuantizedMatrix q = testing::random_quantized(format.scheme, 16, 640, GetParam());
   for (uint16_t& code : q.codes) code = static_cast<uint16_t>((1u << q.scheme.bits) - 1);
-  if (q.scheme.kind == ValueKind::kTable && !q.scheme.planes) {
+  if (q.scheme.kind == ValueKind::kTrellis) link_symbols(q);
+  if (q.scheme.kind != ValueKind::kAffine && !q.scheme.planes) {
     const float top = q.scheme.level_type == LevelType::kInt8 ? 127 : 32767;
     for (float& level : q.levels) level = top;
   }

@@ -95,6 +95,8 @@ void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_
         bytes + g * w.group_bytes + (c - g * w.group) / Values::kColumns * Values::kLines * 64;
     uint8_t* to = slab + (c - chunk.begin) * 16;
     for (; c < group_end; c += Values::kColumns) {
+      __m512i values_of_step[Values::kColumns / 4];
+      if constexpr (!Values::kWide) unpack_step(values, step, values_of_step);
 #pragma GCC unroll 8
       for (int j = 0; j < Values::kColumns / 4; ++j) {
         if constexpr (Values::kWide) {
@@ -104,7 +106,7 @@ void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_
           _mm512_store_si512(to + kBlockBytes + 64 * j,
                              _mm512_xor_si512(high, _mm512_set1_epi8(static_cast<char>(0x80))));
         } else {
-          _mm512_store_si512(to + 64 * j, _mm512_sub_epi8(values.value(step, j), bias));
+          _mm512_store_si512(to + 64 * j, _mm512_sub_epi8(values_of_step[j], bias));
         }
       }
       step += Values::kLines * 64;

@@ -50,9 +50,18 @@ TWOFOLD_INLINE void add_step(Parts<kM>& sums, const Values& values, const uint8_
   }
 }
 
+/// Objects that read kBlocks blocks: one is enough where nothing is loaded by group.
+template <class Values, int kBlocks>
+constexpr int kObjects = requires {
+  typename Values::SharedByBlocks;
+}
+? 1 : kBlocks;
+
 /// kBlocks blocks at once, each a stream of bytes of its own.
 template <class Values, int kM, int kBlocks>
-void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t block) {
+void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBlocks>],
+                 int64_t block) {
+  constexpr int kLast = kObjects<Values, kBlocks> - 1;
   const PackedView& w = *args.weights;
   const Int8Rows& x = args.x;
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
@@ -61,7 +70,7 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t bloc
   for (int64_t g = 0; g < w.groups; ++g) {
     __m512 sums[kBlocks][kM] = {};
 #pragma GCC unroll 2
-    for (int b = 0; b < kBlocks; ++b) values[b].load_group(w, bytes + b * w.block_bytes, g);
+    for (int b = 0; b <= kLast; ++b) values[b].load_group(w, bytes + b * w.block_bytes, g);
     const uint8_t* step = bytes + g * w.group_bytes;
     const int64_t last = (g + 1) * per_group < x.segments ? (g + 1) * per_group : x.segments;
     for (int64_t s = g * per_group; s < last; ++s) {
@@ -80,8 +89,8 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kBlocks], int64_t bloc
 #pragma GCC unroll 2
         for (int b = 0; b < kBlocks; ++b) {
           prefetch_step<Values::kLines>(step + b * w.block_bytes, ahead);
-          add_step<Values, kM>(parts[b], values[b], step + b * w.block_bytes, x.values + c,
-                               x.stride);
+          add_step<Values, kM>(parts[b], values[b < kLast ? b : kLast], step + b * w.block_bytes,
+                               x.values + c, x.stride);
         }
         step += Values::kLines * 64;
       }
@@ -124,7 +133,7 @@ template <class Values, int kM>
 void gemv(const MatmulArgs& args) {
   int64_t block = args.block_begin;
   if constexpr (kM == 1) {
-    Values two[2];
+    Values two[kObjects<Values, 2>];
     for (Values& values : two) values.load_matrix(*args.weights);
     for (; block + 2 <= args.block_end; block += 2) gemv_blocks<Values, kM, 2>(args, two, block);
   }

@@ -25,6 +25,8 @@ void unpack_block(const PackedView& w, int64_t block, uint8_t* slab, uint8_t* hi
     const uint8_t* step = bytes + g * w.group_bytes;
     int64_t to = begin * 16;
     for (int64_t c = 0; c < cols; c += Values::kColumns) {
+      __m512i values_of_step[Values::kColumns / 4];
+      if constexpr (!Values::kWide) unpack_step(values, step, values_of_step);
 #pragma GCC unroll 8
       for (int j = 0; j < Values::kColumns / 4; ++j) {
         if constexpr (Values::kWide) {
@@ -33,7 +35,7 @@ void unpack_block(const PackedView& w, int64_t block, uint8_t* slab, uint8_t* hi
           _mm512_store_si512(slab + to + 64 * j, low_bytes);
           _mm512_store_si512(high + to + 64 * j, high_bytes);
         } else {
-          _mm512_store_si512(slab + to + 64 * j, values.value(step, j));
+          _mm512_store_si512(slab + to + 64 * j, values_of_step[j]);
         }
       }
       step += Values::kLines * 64;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/avx512vnni/planes.h"
+#include "kernels/avx512vnni/trellis.h"
 #include "kernels/avx512vnni/weights.h"
 
 /// ROW(accepts, type, bits of a code, name) for each kind.
@@ -29,7 +30,14 @@
   ROW(accepts_planes, PlaneValues, 1, "planes1")         \
   ROW(accepts_planes, PlaneValues, 2, "planes2")         \
   ROW(accepts_planes, PlaneValues, 3, "planes3")         \
-  ROW(accepts_planes, PlaneValues, 4, "planes4")
+  ROW(accepts_planes, PlaneValues, 4, "planes4")         \
+  ROW(accepts_trellis, LongTrellisValues, 1, "trellis1") \
+  ROW(accepts_trellis, LongTrellisValues, 2, "trellis2") \
+  ROW(accepts_trellis, LongTrellisValues, 3, "trellis3") \
+  ROW(accepts_trellis, LongTrellisValues, 4, "trellis4") \
+  ROW(accepts_light, LightTrellisValues, 1, "trellis1s") \
+  ROW(accepts_light, LightTrellisValues, 2, "trellis2s") \
+  ROW(accepts_light, LightTrellisValues, 3, "trellis3s")
 
 /// The same for wide tables, whose values are two bytes.
 #define TWOFOLD_WIDE_KINDS(ROW)                  \
@@ -55,6 +63,10 @@ template <int kBits>
 constexpr auto accepts_row_table = accepts_values<twofold::WeightValues::kRowTable, kBits>;
 template <int kBits>
 constexpr auto accepts_wide = accepts_values<twofold::WeightValues::kWideTable, kBits>;
+template <int kBits>
+constexpr auto accepts_trellis = accepts_windows<12, kBits>;
+template <int kBits>
+constexpr auto accepts_light = accepts_windows<6, kBits>;
 template <int kBits>
 bool accepts_planes(const twofold::WeightKind& kind) {
   return kind.planes && kind.bits == kBits;

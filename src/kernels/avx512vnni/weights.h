@@ -261,6 +261,18 @@ struct RowTableValues : Codes<kBits> {
   }
 };
 
+/// The values of a step, columns 4 j to 4 j + 3 in vector j.
+template <class Values>
+TWOFOLD_INLINE void unpack_step(const Values& values, const uint8_t* step,
+                                __m512i (&out)[Values::kColumns / 4]) {
+  if constexpr (requires { values.unpack(step, out); }) {
+    values.unpack(step, out);
+  } else {
+#pragma GCC unroll 8
+    for (int j = 0; j < Values::kColumns / 4; ++j) out[j] = values.value(step, j);
+  }
+}
+
 /// a and b of 16 rows: y += a S + b X.
 struct Scales {
   __m512 a, b;

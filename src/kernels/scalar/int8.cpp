@@ -20,8 +20,16 @@ class RowReader {
  public:
   RowReader(const PackedView& w, int64_t block)
       : w_(w),
-        code_(r16_code(w.kind.bits, w.kind.planes)),
+        code_(w.kind.values == WeightValues::kTrellis ? r16_trellis_code(w.kind.bits)
+                                                      : r16_code(w.kind.bits, w.kind.planes)),
         block_(reinterpret_cast<const std::byte*>(w.blob) + block * w.block_bytes) {
+    if (w.kind.values == WeightValues::kTrellis) {
+      TrellisMixing mixing;
+      std::copy_n(w.mixing, mixing.size(), mixing.begin());
+      trellis_ = trellis_reader(w.kind.bits, w.kind.window, mixing);
+      scheme_.bits = kTrellisIndexBits;
+      return;
+    }
     scheme_.bits = w.kind.bits;
     scheme_.planes = w.kind.planes;
     if (w.kind.values == WeightValues::kWideTable) scheme_.level_type = LevelType::kInt16;
@@ -29,7 +37,7 @@ class RowReader {
 
   /// u - bias for every code of row r in group g.
   void load_values(int64_t g, int64_t r) {
-    const int count = 1 << w_.kind.bits;
+    const int count = 1 << scheme_.bits;
     if (w_.kind.values == WeightValues::kAffine) {
       for (int i = 0; i < count; ++i) values_[i] = i - static_cast<int32_t>(w_.bias);
       return;
@@ -46,6 +54,12 @@ class RowReader {
 
   /// The weights of columns [begin, begin + n) of group g.
   void load_segment(int64_t g, int64_t r, int64_t begin, int64_t n) {
+    if (w_.kind.values == WeightValues::kTrellis) {
+      uint8_t indices[kSegmentCodes];
+      r16_expand_indices(trellis_, block_, r, begin, n, indices);
+      for (int64_t c = 0; c < n; ++c) weights_[c] = values_[indices[c]];
+      return;
+    }
     const std::byte* lines =
         block_ + g * w_.group_bytes + begin / code_.step * code_.step_lines * kLineBytes;
     alignas(64) uint32_t words[kSegmentCodes / 4];
@@ -84,6 +98,7 @@ class RowReader {
   R16Code code_;
   const std::byte* block_;
   Scheme scheme_;  // only what load_table reads
+  TrellisReader trellis_;
   int32_t values_[kTableEntries];
   int32_t weights_[kSegmentCodes];
 };
