@@ -106,6 +106,8 @@ struct TensorRule {
   /// Of an expert's linear: an input whose tokens are those of all experts, which stands in where
   /// the expert's own are too few to calibrate it.
   std::string_view wider_input = {};
+  /// Name of an expert's own tensor in GGUF files that do not join those of a layer ("{i}", "{e}").
+  std::string_view gguf_single = {};
 };
 
 /// `pattern` with "{i}" as the number of the layer and "{e}" as that of the expert.

@@ -12,13 +12,13 @@ constexpr std::array kExperts = {
                 "layers.{i}.mlp.in"),
     expert_rule("layers.{i}.mlp.experts.{e}.gate",
                 "model.layers.{i}.block_sparse_moe.experts.{e}.w1.weight",
-                "blk.{i}.ffn_gate_exps.weight", ExpertPart::kIn),
+                "blk.{i}.ffn_gate_exps.weight", ExpertPart::kIn, "blk.{i}.ffn_gate.{e}.weight"),
     expert_rule("layers.{i}.mlp.experts.{e}.up",
                 "model.layers.{i}.block_sparse_moe.experts.{e}.w3.weight",
-                "blk.{i}.ffn_up_exps.weight", ExpertPart::kIn),
+                "blk.{i}.ffn_up_exps.weight", ExpertPart::kIn, "blk.{i}.ffn_up.{e}.weight"),
     expert_rule("layers.{i}.mlp.experts.{e}.down",
                 "model.layers.{i}.block_sparse_moe.experts.{e}.w2.weight",
-                "blk.{i}.ffn_down_exps.weight", ExpertPart::kOut),
+                "blk.{i}.ffn_down_exps.weight", ExpertPart::kOut, "blk.{i}.ffn_down.{e}.weight"),
 };
 
 constexpr auto kRules = join_rules(kLlamaTable, kLlamaBlockNorms, kLlamaAttentionIn,

@@ -361,6 +361,10 @@ void set_windows(ModelConfig& c, const JsonFields& fields, int64_t window,
     }
     const bool sliding = types.empty() ? slides(i) : types[at] == kSliding;
     if (sliding && window <= 0) {
+      // The transformers library drops the window, and then fails for want of one.
+      if (!fields.get_bool("use_sliding_window", false) && get_window(fields, 1) > 0) {
+        fields.refuse("layer_types", "sliding_attention needs use_sliding_window = true");
+      }
       fail(ErrorCode::kCorruptFile, fields.where(),
            "sliding_window: expected a positive number, found {}", window);
     }

@@ -84,9 +84,11 @@ class Binder {
   void bind_tensor(const TensorRule& rule, Slot& slot, int64_t expert) {
     const ModelConfig& config = files_.config;
     if (files_.container == Container::kGguf) {
-      slot.tensor = &files_.checkpoint->get(numbered(rule.gguf, slot.layer));
+      const std::string single = numbered(rule.gguf_single, slot.layer, expert);
+      const bool joined = !files_.checkpoint->has(single);
+      slot.tensor = &files_.checkpoint->get(joined ? numbered(rule.gguf, slot.layer) : single);
       if (rule.part) slot.view = fused_view(*rule.part, false, config);
-      if (expert >= 0) slot.view.expert = expert;
+      if (expert >= 0 && joined) slot.view.expert = expert;
     } else {
       slot.tensor = find_tensor(slot.name);
       if (slot.tensor != nullptr) {  // written by this program, or whole in any folder

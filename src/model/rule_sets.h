@@ -84,16 +84,18 @@ constexpr std::array<TensorRule, 4> plain_mlp_rules(const PlainMlpNames& source)
 enum class ExpertPart { kIn, kOut };
 
 /// One of the matrices of an expert, whose tokens are its own. GGUF files hold those of all experts
-/// in one tensor.
+/// in one tensor, or as `gguf_single` says.
 constexpr TensorRule expert_rule(std::string_view slot, std::string_view source,
-                                 std::string_view gguf, ExpertPart part) {
-  if (part == ExpertPart::kOut) {
-    return linear_rule(slot, source, gguf, Role::kMlpOut, Side::kHidden, Side::kExpertIntermediate,
-                       "layers.{i}.mlp.experts.{e}.mid", When::kExperts);
-  }
-  TensorRule rule = linear_rule(slot, source, gguf, Role::kMlpIn, Side::kExpertIntermediate,
-                                Side::kHidden, "layers.{i}.mlp.experts.{e}.in", When::kExperts);
-  rule.wider_input = "layers.{i}.mlp.in";
+                                 std::string_view gguf, ExpertPart part,
+                                 std::string_view gguf_single = {}) {
+  TensorRule rule =
+      part == ExpertPart::kOut
+          ? linear_rule(slot, source, gguf, Role::kMlpOut, Side::kHidden, Side::kExpertIntermediate,
+                        "layers.{i}.mlp.experts.{e}.mid", When::kExperts)
+          : linear_rule(slot, source, gguf, Role::kMlpIn, Side::kExpertIntermediate, Side::kHidden,
+                        "layers.{i}.mlp.experts.{e}.in", When::kExperts);
+  if (part == ExpertPart::kIn) rule.wider_input = "layers.{i}.mlp.in";
+  rule.gguf_single = gguf_single;
   return rule;
 }
 

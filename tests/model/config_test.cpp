@@ -174,6 +174,12 @@ TEST(Config, WindowsAreThoseOfTheTransformersLibrary) {
   EXPECT_EQ(windows(qwen), (std::vector<int64_t>{0, 5, 5}));
   const Json types = {"sliding_attention", "full_attention", "full_attention"};
   EXPECT_EQ(windows(with(qwen, "layer_types", types)), (std::vector<int64_t>{5, 0, 0}));
+  Json unused = with(with(qwen, "layer_types", types), "use_sliding_window", false);
+  for (int i = 0; i < 2; ++i, unused.erase("use_sliding_window")) {
+    const std::string message = error_of(unused, ErrorCode::kUnsupported);
+    EXPECT_NE(message.find("layer_types"), std::string::npos) << message;
+    EXPECT_NE(message.find("needs use_sliding_window = true"), std::string::npos) << message;
+  }
   error_of(with(qwen, "layer_types", {"chunked_attention", "x", "x"}), ErrorCode::kUnsupported);
   error_of(with(qwen, "layer_types", {"full_attention"}), ErrorCode::kUnsupported);
   EXPECT_EQ(windows(with(qwen, "sliding_window", nullptr)), (std::vector<int64_t>{0, 0, 0}));

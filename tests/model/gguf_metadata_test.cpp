@@ -164,6 +164,62 @@ TEST(GgufMetadata, EndsOfTurnsAndOfCallsEndATextToo) {
   }
 }
 
+/// The same file with a tensor for every expert, as they were written before 2024-04.
+GgufBuilder with_single_experts(const GgufBuilder& joined) {
+  GgufBuilder file = joined;
+  file.tensors.clear();
+  for (const GgufTensor& tensor : joined.tensors) {
+    const std::string name = tensor.name.substr(8);
+    const size_t mark = name.find("_exps.");
+    if (mark == std::string::npos) {
+      file.tensors.push_back(tensor);
+      continue;
+    }
+    const size_t number_bytes = tensor.type == 0 ? 4 : 2;
+    EXPECT_LE(tensor.type, 1u) << "F32 or F16";
+    const size_t bytes = tensor.sides[0] * tensor.sides[1] * number_bytes;
+    for (uint64_t e = 0; e < tensor.sides[2]; ++e) {
+      file.data.resize((file.data.size() + 31) / 32 * 32);
+      const std::string single = fmt::format("{}.{}.weight", name.substr(0, mark), e);
+      file.tensors.push_back(
+          {gguf_string(single), {tensor.sides[0], tensor.sides[1]}, tensor.type, file.data.size()});
+      file.data += joined.data.substr(tensor.offset + e * bytes, bytes);
+    }
+  }
+  return file;
+}
+
+std::vector<float> numbers_of(const Slot& slot) {
+  std::vector<float> numbers(static_cast<size_t>(slot.shape[0] * slot.shape[1]));
+  make_row_source(*slot.tensor, slot.view)
+      ->decode_rows(0, slot.shape[0], numbers.data(), slot.shape[1]);
+  return numbers;
+}
+
+TEST(GgufMetadata, ExpertsMayHaveTensorsOfTheirOwn) {
+  const TemporaryFolder folder;
+  const fs::path joined = test_data("tiny-models") / "mixtral.gguf";
+  const GgufBuilder file = with_single_experts(parse_gguf(read_file(joined)));
+  const ModelFiles wanted = open_model(joined);
+  const ModelFiles found = open_model(folder.write("single.gguf", file.bytes()));
+  ASSERT_EQ(found.slots.size(), wanted.slots.size());
+  int64_t experts = 0;
+  for (size_t i = 0; i < found.slots.size(); ++i) {
+    EXPECT_EQ(found.slots[i].slot, wanted.slots[i].slot);
+    if (found.slots[i].expert < 0) continue;
+    ++experts;
+    EXPECT_EQ(found.slots[i].tensor->shape, found.slots[i].shape);
+    EXPECT_EQ(numbers_of(found.slots[i]), numbers_of(wanted.slots[i])) << found.slots[i].slot;
+  }
+  EXPECT_EQ(experts, found.config.layers * found.config.experts * 3);
+  GgufBuilder lacking = file;
+  std::erase_if(lacking.tensors, [](const GgufTensor& tensor) {
+    return tensor.name.ends_with("blk.1.ffn_up.2.weight");
+  });
+  EXPECT_NE(read_damaged(folder, lacking.bytes(), open).find("blk.1.ffn_up_exps.weight"),
+            std::string::npos);
+}
+
 TEST(GgufMetadata, ATensorThatTheFamilyDoesNotHaveIsRefused) {
   for (const File& file : gguf_files()) {
     const TemporaryFolder folder;
