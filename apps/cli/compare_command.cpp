@@ -23,15 +23,16 @@ struct CompareFlags {
   bool no_resume = false;
 };
 
-/// "2,3,4"
-std::vector<int> parse_bits(std::string_view text) {
-  std::vector<int> bits;
+/// "2,2.5,3"
+std::vector<double> parse_bits(std::string_view text) {
+  std::vector<double> bits;
   while (!text.empty()) {
     const std::string_view piece = text.substr(0, text.find(','));
-    int value = 0;
+    double value = 0;
     const auto [end, error] = std::from_chars(piece.data(), piece.data() + piece.size(), value);
-    const bool whole = error == std::errc() && end == piece.data() + piece.size();
-    if (!whole || value < 1 || value > 16 || std::ranges::find(bits, value) != bits.end()) {
+    const bool number = error == std::errc() && end == piece.data() + piece.size();
+    if (!number || !(value >= 1 && value <= kMostBits) ||
+        std::ranges::find(bits, value) != bits.end()) {
       fail(ErrorCode::kInvalidArgument, "--bits",
            "expected different numbers from 1 to 16 and commas between them, found '{}'", piece);
     }

@@ -33,8 +33,8 @@ struct MapEntry {
 /// Where a flag's value goes. Its type is the flag's type: bool is a switch, a vector of texts
 /// takes several values, a vector of numbers a list with commas, an optional has no default.
 using Target = std::variant<bool*, int64_t*, uint64_t*, float*, std::string*, std::vector<int64_t>*,
-                            std::vector<std::string>*, std::optional<int>*, std::optional<int64_t>*,
-                            std::optional<std::string>*, MapEntry>;
+                            std::vector<std::string>*, std::optional<int64_t>*,
+                            std::optional<double>*, std::optional<std::string>*, MapEntry>;
 
 struct Flag {
   std::string names;       // "-p,--prompt"; without dashes it is a position: "MODEL"

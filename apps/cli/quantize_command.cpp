@@ -1,11 +1,14 @@
 // twofold quantize: a model to a folder, by flags or by a recipe file.
 #include <fmt/ranges.h>
 
+#include "base/json.h"
 #include "calibration_flags.h"
 #include "commands.h"
+#include "io/file.h"
 #include "model_input.h"
 #include "pipeline/forecast.h"
 #include "pipeline/quantize_model.h"
+#include "pipeline/rate_plan.h"
 #include "pipeline/recipe.h"
 #include "report_text.h"
 #include "session.h"
@@ -15,8 +18,9 @@ namespace twofold::cli {
 namespace {
 
 struct QuantizeFlags {
-  std::string model, output, recipe;
+  std::string model, output, recipe, save_recipe;
   MethodRequest request;
+  std::optional<double> bits;
   std::optional<std::string> head, embeddings;
   CalibrationFlags calibration;
   bool no_resume = false, no_score = false, dry_run = false;
@@ -26,7 +30,7 @@ struct QuantizeFlags {
 
   /// Flags that say what a recipe file says.
   bool has_recipe_flags() const {
-    return !request.method.empty() || request.bits || request.group || !request.grid.empty() ||
+    return !request.method.empty() || bits || request.group || !request.grid.empty() ||
            !request.transform.empty() || !request.rounding.empty() || !request.params.empty() ||
            head || embeddings;
   }
@@ -47,6 +51,7 @@ Recipe recipe_of(const QuantizeFlags& flags) {
          fmt::join(names, ", "));
   }
   RecipeFlags recipe{.block = flags.request};
+  if (flags.bits) set_bits(*flags.bits, recipe.block, recipe.mean_bits);
   if (flags.head) recipe.head = *flags.head;
   if (flags.embeddings) recipe.embeddings = *flags.embeddings;
   return recipe_from_flags(recipe);
@@ -65,9 +70,17 @@ QuantizeOptions options_of(const QuantizeFlags& flags, const Session& session) {
 }
 
 void run_quantize(const QuantizeFlags& flags, Session& session) {
-  const Recipe recipe = recipe_of(flags);
+  Recipe recipe = recipe_of(flags);
   const ModelFiles source = open_model(flags.model);
   const QuantizeOptions options = options_of(flags, session);
+  if (has_mean_bits(recipe)) {
+    const RatePlan plan = plan_rates(source, recipe, options, session.ctx());
+    session.ctx().note(flags.dry_run ? rate_table(plan) + summary(plan) : summary(plan));
+    recipe = plan.recipe;
+  }
+  if (!flags.save_recipe.empty()) {
+    write_text_file(flags.save_recipe, dump_json(to_json(recipe)));
+  }
   if (flags.dry_run) {
     const Forecast forecast = forecast_quantization(source, recipe, options, session.ctx());
     if (session.json()) return session.print_json(to_json(forecast));
@@ -137,10 +150,10 @@ std::vector<Flag> own_flags(QuantizeFlags& flags) {
        .choices = method_choices()},
       {.names = "--bits",
        .value = "B",
-       .target = &flags.request.bits,
-       .help = "bits per code",
+       .target = &flags.bits,
+       .help = "bits per code; 2.5: 3 for the matrices that gain most from them, 2 for the others",
        .min = 1,
-       .max = 16,
+       .max = kMostBits,
        .fallback = "the method's"},
       {.names = "--group",
        .value = "N",
@@ -181,6 +194,10 @@ std::vector<Flag> own_flags(QuantizeFlags& flags) {
        .target = &flags.recipe,
        .help = "JSON file of rules (role, layer, name pattern -> method or keep) in place of the "
                "flags above"},
+      {.names = "--save-recipe",
+       .value = "FILE",
+       .target = &flags.save_recipe,
+       .help = "writes what the flags say as a recipe, with whole bits for each matrix"},
       {.names = "--dry-run",
        .target = &flags.dry_run,
        .help = "prints bytes, peak memory and time that the command would take, and writes "

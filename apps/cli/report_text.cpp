@@ -29,6 +29,17 @@ std::string matrix_table(const QuantizeReport& report) {
   return text_table(columns, rows);
 }
 
+std::string rate_table(const RatePlan& plan) {
+  const std::vector<Column> columns = {
+      {"matrix"}, {"weights", true}, {"KL at fewer bits", true}, {"bits", true}};
+  std::vector<std::vector<std::string>> rows;
+  for (const RatedMatrix& matrix : plan.matrices) {
+    rows.push_back({matrix.name, fmt::format("{}", matrix.weights),
+                    fmt::format("{:.6f}", matrix.divergence), fmt::format("{}", matrix.bits)});
+  }
+  return text_table(columns, rows);
+}
+
 std::string others_table(const OtherBytes& others) {
   const std::vector<Column> columns = {
       {"other tensors"}, {"format"}, {"bytes", true}, {"counted with"}};

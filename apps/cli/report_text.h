@@ -7,6 +7,7 @@
 #include "flag_table.h"
 #include "pipeline/forecast.h"
 #include "pipeline/quantize_model.h"
+#include "pipeline/rate_plan.h"
 
 namespace twofold::cli {
 
@@ -14,6 +15,8 @@ namespace twofold::cli {
 std::string model_summary(const ModelFiles& files);
 /// A row per matrix.
 std::string matrix_table(const QuantizeReport& report);
+/// One line per matrix of a rule with fractional bits.
+std::string rate_table(const RatePlan& plan);
 /// A row per tensor that no matrix has, and one for headers.
 std::string others_table(const OtherBytes& others);
 /// Bits and bytes of the whole.

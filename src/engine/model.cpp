@@ -132,6 +132,23 @@ AlignedBuffer<float> Model::forward(std::span<const SequenceInput> batch, const 
   return stream;
 }
 
+void Model::forward_from(int first_block, Matrix<float> stream, int64_t length,
+                         const Context& ctx) const {
+  TWOFOLD_ASSERT(length > 0 && stream.rows % length == 0 && length <= config().context);
+  BlockPass pass;
+  pass.tokens = stream.rows;
+  pass.sequences.assign(static_cast<size_t>(stream.rows / length), {.count = length});
+  RopeTables ropes(impl_->ropes);
+  pass.ropes = &ropes;
+  add_positions(pass.sequences, ropes);
+  BlockBuffers buffers;
+  for (size_t i = static_cast<size_t>(first_block); i < impl_->blocks.size(); ++i) {
+    ctx.check_cancelled();
+    impl_->blocks[i].run(pass, stream, buffers, ctx, {});
+  }
+  if (impl_->final_norm) norm_rows(config(), *impl_->final_norm, stream, stream, ctx);
+}
+
 void Model::logits(Matrix<const float> hidden, Matrix<float> out, const Context& ctx) const {
   const ModelConfig& c = config();
   if (impl_->project_out != nullptr) {

@@ -51,6 +51,12 @@ class Model {
   AlignedBuffer<float> forward(std::span<const SequenceInput> batch, const Context& ctx,
                                const InputObserver& observer = {}) const;
 
+  /// The end of `forward` without caches: `stream` [sequences x length, hidden], which enters block
+  /// `first_block` (the number of blocks: none) at positions 0 to length - 1 of each sequence,
+  /// becomes hidden states after the final norm.
+  void forward_from(int first_block, Matrix<float> stream, int64_t length,
+                    const Context& ctx) const;
+
   /// Logits of rows of hidden states: hidden [n, hidden] -> out [n, vocab]. Callers pass a few rows
   /// at a time, so that memory does not grow with context x vocabulary.
   void logits(Matrix<const float> hidden, Matrix<float> out, const Context& ctx) const;

@@ -13,6 +13,7 @@
 #include "io/file.h"
 #include "pipeline/build_id.h"
 #include "pipeline/output_plan.h"
+#include "pipeline/rate_plan.h"
 #include "pipeline/reference_file.h"
 #include "pipeline/report.h"
 
@@ -131,7 +132,7 @@ class Comparer {
   Comparer(const ModelFiles& source, const CompareRequest& request, const Context& ctx)
       : source_(source), request_(request), ctx_(ctx), folder_(request.quantize.output) {
     for (const CompareRow& row : request.rows) {
-      plan_output(source, row.recipe);
+      plan_output(source, with_lower_bits(row.recipe));
       claim(row.name);
     }
     for (const fs::path& peer : request.peers) {

@@ -42,8 +42,9 @@ std::vector<std::string> split_rows(std::string_view list) {
   return rows;
 }
 
-int64_t whole_number(std::string_view text, std::string_view where) {
-  int64_t value = 0;
+template <class T>
+T number(std::string_view text, std::string_view where) {
+  T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
     fail(ErrorCode::kInvalidArgument, where, "expected a number, found '{}'", text);
@@ -76,7 +77,8 @@ std::map<std::string, std::string> parse_settings(std::string_view text, std::st
 
 /// A row as it was written, before bits are spread.
 struct ParsedRow {
-  MethodRequest request;
+  MethodRequest request;  // without bits
+  std::optional<double> bits;
   std::string settings;  // as written
 };
 
@@ -90,7 +92,7 @@ void apply_settings(std::map<std::string, std::string> settings, std::string_vie
   };
   std::string group;
   take("group", group);
-  if (!group.empty()) request.group = whole_number(group, where);
+  if (!group.empty()) request.group = number<int64_t>(group, where);
   take("grid", request.grid);
   take("transform", request.transform);
   take("rounding", request.rounding);
@@ -110,27 +112,27 @@ ParsedRow parse_row(const std::string& text) {
   row.request.method = next();
   find_method(row.request.method);
   if (!rest.empty() && !starts_with_letter(rest)) {
-    const int64_t bits = whole_number(next(), where);
-    if (bits < 1 || bits > 16) {
-      fail(ErrorCode::kInvalidArgument, where, "expected 1 to 16 bits, found {}", bits);
-    }
-    row.request.bits = static_cast<int>(bits);
+    row.bits = number<double>(next(), where);
   }
   row.settings = rest;
   if (!rest.empty()) apply_settings(parse_settings(rest, where), where, row.request);
   return row;
 }
 
-CompareRow finish_row(const ParsedRow& parsed, std::optional<int> bits, const RecipeFlags& tables) {
+CompareRow finish_row(const ParsedRow& parsed, std::optional<double> bits,
+                      const RecipeFlags& tables) {
   CompareRow row;
   RecipeFlags flags = tables;
   flags.block = parsed.request;
-  flags.block.bits = bits;
   const std::string settings = parsed.settings.empty() ? "" : ":" + parsed.settings;
   row.series = flags.block.method + settings;
   try {
-    row.name =
-        fmt::format("{}:{}{}", flags.block.method, choose_method(flags.block).bits, settings);
+    if (bits) {
+      set_bits(*bits, flags.block, flags.mean_bits);
+    } else {
+      bits = choose_method(flags.block).bits;
+    }
+    row.name = fmt::format("{}:{}{}", flags.block.method, *bits, settings);
     row.recipe = recipe_from_flags(flags);
   } catch (const Error& error) {
     fail(error.code(), fmt::format("row {}", row.series), std::string_view(error.what()));
@@ -141,7 +143,8 @@ CompareRow finish_row(const ParsedRow& parsed, std::optional<int> bits, const Re
 }  // namespace
 
 std::vector<CompareRow> parse_compare_rows(std::span<const std::string> lists,
-                                           std::span<const int> bits, const RecipeFlags& tables) {
+                                           std::span<const double> bits,
+                                           const RecipeFlags& tables) {
   std::vector<CompareRow> rows;
   const auto add = [&](CompareRow row) {
     if (std::ranges::find(rows, row.name, &CompareRow::name) != rows.end()) {
@@ -152,11 +155,11 @@ std::vector<CompareRow> parse_compare_rows(std::span<const std::string> lists,
   for (const std::string& list : lists) {
     for (const std::string& text : split_rows(list)) {
       const ParsedRow parsed = parse_row(text);
-      if (parsed.request.bits || bits.empty()) {
-        add(finish_row(parsed, parsed.request.bits, tables));
+      if (parsed.bits || bits.empty()) {
+        add(finish_row(parsed, parsed.bits, tables));
         continue;
       }
-      for (const int b : bits) add(finish_row(parsed, b, tables));
+      for (const double b : bits) add(finish_row(parsed, b, tables));
     }
   }
   return rows;

@@ -26,6 +26,6 @@ struct CompareRow {
 /// @throws Error(kInvalidArgument) naming the row: unknown method, setting or bits, or a row that
 /// is asked for twice.
 std::vector<CompareRow> parse_compare_rows(std::span<const std::string> lists,
-                                           std::span<const int> bits, const RecipeFlags& tables);
+                                           std::span<const double> bits, const RecipeFlags& tables);
 
 }  // namespace twofold

@@ -15,6 +15,7 @@
 #include "pipeline/expert_counts.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/output_files.h"
+#include "pipeline/rate_plan.h"
 #include "pipeline/report.h"
 #include "pipeline/resume_state.h"
 #include "pipeline/run_samples.h"
@@ -654,7 +655,10 @@ QuantizeReport quantize_model(const ModelFiles& source, const Recipe& recipe,
          "expected a model with its own weights, found one that is quantized already");
   }
   check_output_place(source, options.output, options.force);
-  return Quantizer(source, recipe, options, ctx).run();
+  if (!has_mean_bits(recipe)) return Quantizer(source, recipe, options, ctx).run();
+  const RatePlan plan = plan_rates(source, recipe, options, ctx);
+  ctx.note(summary(plan));
+  return Quantizer(source, plan.recipe, options, ctx).run();
 }
 
 }  // namespace twofold

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 
 #include "base/json.h"
 #include "pipeline/name_pattern.h"
@@ -40,6 +41,9 @@ bool matches(const RecipeRule& rule, const Slot& slot) {
   if (rule.layers && (slot.layer < rule.layers->first || slot.layer > rule.layers->second)) {
     return false;
   }
+  if (!rule.names.empty() && std::ranges::find(rule.names, slot.name) == rule.names.end()) {
+    return false;
+  }
   return rule.name.empty() || NamePattern(rule.name).found_in(slot.name);
 }
 
@@ -52,6 +56,16 @@ auto with_where(const std::string& where, const Body& body) {
     if (error.code() != ErrorCode::kInvalidArgument) throw;
     fail(ErrorCode::kInvalidArgument, where, std::string_view(error.what()));
   }
+}
+
+/// @throws Error(kInvalidArgument) if a rate of the rule does not go with the rest of it.
+void check_rates(const RecipeRule& rule) {
+  MethodRequest request = rule.request;
+  if (rule.mean_bits) request.bits = static_cast<int>(std::ceil(*rule.mean_bits));
+  choose_method(request);
+  if (!rule.mean_bits) return;
+  request.bits = static_cast<int>(std::floor(*rule.mean_bits));
+  choose_method(request);
 }
 
 /// One rule of a recipe file.
@@ -73,12 +87,13 @@ class RuleReader {
     bool is_action = false;  // says what to do, so it cannot stand beside "keep": true
   };
 
-  static constexpr size_t kFieldCount = 11;
+  static constexpr size_t kFieldCount = 12;
   static const std::array<Field, kFieldCount>& fields() {
     static constexpr std::array<Field, kFieldCount> kFields = {{
         {"roles", &RuleReader::read_roles},
         {"layers", &RuleReader::read_layers},
         {"name", &RuleReader::read_name},
+        {"names", &RuleReader::read_names},
         {"keep", &RuleReader::read_keep},
         {"method", &RuleReader::read_method, true},
         {"bits", &RuleReader::read_bits, true},
@@ -148,12 +163,23 @@ class RuleReader {
     rule_.name = text(value);
     with_where(where_, [&] { return NamePattern(rule_.name).found_in(""); });
   }
+  void read_names(const Json& value) {
+    if (!value.is_array() || value.empty()) wrong("names", "a list of names", value);
+    for (const Json& item : value) rule_.names.push_back(text(item));
+  }
   void read_keep(const Json& value) {
     if (!value.is_boolean()) wrong("keep", "true or false", value);
     rule_.keep = value.get<bool>();
   }
   void read_method(const Json& value) { rule_.request.method = text(value); }
   void read_bits(const Json& value) {
+    if (value.is_number_float()) {
+      with_where(where_, [&] {
+        set_bits(value.get<double>(), rule_.request, rule_.mean_bits);
+        return 0;
+      });
+      return;
+    }
     rule_.request.bits = static_cast<int>(integer(value, 1, 64));
   }
   void read_group(const Json& value) { rule_.request.group = integer(value, 0, 1 << 20); }
@@ -186,7 +212,10 @@ class RuleReader {
       fail(ErrorCode::kInvalidArgument, where_, "no method applies to the role {}: it is kept",
            *vector_role);
     }
-    with_where(where_, [&] { return choose_method(rule_.request); });
+    with_where(where_, [&] {
+      check_rates(rule_);
+      return 0;
+    });
   }
 
   const Json& json_;
@@ -201,6 +230,7 @@ OrderedJson rule_to_json(const RecipeRule& rule) {
   if (!rule.roles.empty()) json["roles"] = rule.roles;
   if (rule.layers) json["layers"] = {rule.layers->first, rule.layers->second};
   if (!rule.name.empty()) json["name"] = rule.name;
+  if (!rule.names.empty()) json["names"] = rule.names;
   if (rule.keep) {
     json["keep"] = true;
     return json;
@@ -208,6 +238,7 @@ OrderedJson rule_to_json(const RecipeRule& rule) {
   const MethodRequest& request = rule.request;
   json["method"] = request.method;
   if (request.bits) json["bits"] = *request.bits;
+  if (rule.mean_bits) json["bits"] = *rule.mean_bits;
   if (request.group) json["group"] = *request.group;
   if (!request.transform.empty()) json["transform"] = request.transform;
   if (!request.grid.empty()) json["grid"] = request.grid;
@@ -251,6 +282,18 @@ RecipeRule table_rule(std::string_view flag, std::string_view value,
 
 }  // namespace
 
+void set_bits(double bits, MethodRequest& request, std::optional<double>& mean) {
+  if (!(bits >= 1 && bits <= kMostBits)) {
+    fail(ErrorCode::kInvalidArgument, "bits", "expected a number from 1 to {}, found {}", kMostBits,
+         bits);
+  }
+  if (bits == std::floor(bits)) {
+    request.bits = static_cast<int>(bits);
+  } else {
+    mean = bits;
+  }
+}
+
 std::optional<size_t> deciding_rule(const Recipe& recipe, const Slot& slot) {
   for (size_t i = 0; i < recipe.rules.size(); ++i) {
     if (matches(recipe.rules[i], slot)) return i;
@@ -262,6 +305,10 @@ std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot) {
   if (slot.shape.size() != 2) return std::nullopt;
   const std::optional<size_t> rule = deciding_rule(recipe, slot);
   if (!rule || recipe.rules[*rule].keep) return std::nullopt;
+  if (recipe.rules[*rule].mean_bits) {
+    fail(ErrorCode::kInvalidArgument, slot.name, "expected whole bits, found {}",
+         *recipe.rules[*rule].mean_bits);
+  }
   return choose_method(recipe.rules[*rule].request);
 }
 
@@ -307,7 +354,8 @@ Recipe recipe_from_flags(const RecipeFlags& flags) {
   RecipeRule block;
   block.roles = {std::string(kBlockRole)};
   block.request = flags.block;
-  choose_method(block.request);
+  block.mean_bits = flags.mean_bits;
+  check_rates(block);
   Recipe recipe;
   recipe.rules.push_back(std::move(block));
   recipe.rules.push_back(table_rule("--head", flags.head, {std::string(role_name(Role::kHead))}));

@@ -19,19 +19,29 @@ struct RecipeRule {
   std::vector<std::string> roles;             // names of role_name, or "block" for block linears
   std::optional<std::pair<int, int>> layers;  // inclusive block numbers
   std::string name;                           // NamePattern on the tensor's Hugging Face name
+  std::vector<std::string> names = {};        // one of these is its Hugging Face name
   // Action.
   bool keep = false;      // leave as stored
   MethodRequest request;  // otherwise
+  /// Fractional bits per code in the mean over the rule's weights, in place of request.bits:
+  /// plan_rates (rate_plan.h) makes whole ones of it.
+  std::optional<double> mean_bits = {};
 };
 
 struct Recipe {
   std::vector<RecipeRule> rules;
 };
 
+inline constexpr int kMostBits = 16;
+/// Whole bits go to `request`, fractional ones to `mean`.
+/// @throws Error(kInvalidArgument) if they are not 1 to kMostBits.
+void set_bits(double bits, MethodRequest& request, std::optional<double>& mean);
+
 /// Index of the rule that decides about a tensor: the first that matches. Nothing if none does.
 std::optional<size_t> deciding_rule(const Recipe& recipe, const Slot& slot);
 /// What a recipe says for one tensor; nothing = keep. Vectors (norms, biases) are always kept.
-/// @throws Error(kInvalidArgument) naming the rule if it cannot be carried out.
+/// @throws Error(kInvalidArgument) naming the rule if it cannot be carried out, as one with
+/// fractional bits cannot.
 std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot);
 
 /// Reads a recipe file and checks every rule, whether or not a tensor will match it.
@@ -47,6 +57,7 @@ nlohmann::ordered_json to_json(const MethodChoice& choice);
 /// kTableGroup where the method's grid has groups.
 struct RecipeFlags {
   MethodRequest block;
+  std::optional<double> mean_bits = {};  // of the blocks, as RecipeRule
   std::string head = "rtn:8";
   std::string embeddings = "rtn:8";  // token table and position table
 };

@@ -107,6 +107,14 @@ struct Solution {
 Solution solve(const MethodChoice& choice, const PreparedInput& input, const Problem& problem,
                const Context& ctx);
 
+/// What rounding is expected to do to a matrix, without rounding it: out [rows, cols] = W + E. In
+/// the stored basis each error is drawn from a normal distribution with `distortion` times the mean
+/// square of its row as variance. With feedback, column j of E R is that times R_jj, where R is the
+/// factor of the moment (arXiv:2307.13304, Sec. 3.2); without it, of E.
+/// @param problem with a moment.  @throws Error as `solve`.
+void add_expected_error(const MethodChoice& choice, const Problem& problem, double distortion,
+                        const Context& ctx, Matrix<float> out);
+
 /// `prepare_input` for this matrix alone, then `solve`. Pure: the result depends on the arguments
 /// only, not on threads.
 /// @throws Error(kInvalidArgument) if a needed moment is missing, Error(kUnsupported) on a weight

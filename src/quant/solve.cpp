@@ -6,10 +6,12 @@
 
 #include "base/aligned_buffer.h"
 #include "base/error.h"
+#include "base/rng.h"
 #include "quant/dequantize_rows.h"
 #include "quant/method.h"
 #include "quant/proxy_loss.h"
 #include "quant/row_chunks.h"
+#include "tensor/linalg.h"
 #include "tensor/ops.h"
 
 namespace twofold {
@@ -116,6 +118,42 @@ InputSide make_input_side(const MethodChoice& choice, const InputProblem& proble
   return side;
 }
 
+/// One matrix in the basis that is stored.
+struct StoredWeight {
+  std::optional<InputSide> own;  // without a shared one
+  const InputSide& side;
+  TransformSpec spec;
+  std::unique_ptr<const PreparedTransform> transform;
+  AlignedBuffer<float> copy;  // of the weights, in the basis that is stored, unless it is their own
+  Matrix<const float> weight;
+
+  StoredWeight(const MethodChoice& choice, const InputSide* shared, const Problem& problem,
+               const Context& ctx)
+      : own(shared != nullptr ? std::nullopt
+                              : std::optional(make_input_side(choice,
+                                                              {.moment = problem.moment,
+                                                               .weights = {problem.weight},
+                                                               .seed = problem.seed,
+                                                               .name = problem.matrix_name},
+                                                              ctx))),
+        side(shared != nullptr ? *shared : *own),
+        spec(side.spec),
+        weight(problem.weight) {
+    const Transform& kind = find_transform(choice.transform);
+    const int64_t rows = weight.rows, cols = weight.cols;
+    kind.add_output(spec, problem.seed, problem.matrix_name, rows);
+    transform = kind.prepare(spec, rows, cols);
+    if (transform->identity()) return;
+    copy = packed_copy(weight, ctx.pool);
+    transform->apply_weight({copy.data(), rows, cols});
+    weight = {copy.data(), rows, cols};
+  }
+  StoredWeight(const StoredWeight&) = delete;
+  StoredWeight& operator=(const StoredWeight&) = delete;
+
+  const ConditionedMoment* moment() const { return side.moment ? &*side.moment : nullptr; }
+};
+
 }  // namespace
 
 class PreparedInput {
@@ -138,50 +176,29 @@ std::shared_ptr<const PreparedInput> prepare_input(const MethodChoice& choice,
 Solution solve(const MethodChoice& choice, const PreparedInput& input, const Problem& problem,
                const Context& ctx) {
   const Rounding& rounding = find_rounding(choice.rounding);
-  const Transform& transform = find_transform(choice.transform);
   check_problem(choice, problem);
   const int64_t rows = problem.weight.rows, cols = problem.weight.cols;
   check_finite(problem, ctx);
-  std::optional<InputSide> own;
-  if (!input.side) {
-    own = make_input_side(choice,
-                          {.moment = problem.moment,
-                           .weights = {problem.weight},
-                           .seed = problem.seed,
-                           .name = problem.matrix_name},
-                          ctx);
-  }
-  const InputSide& side = own ? *own : *input.side;
-  TransformSpec spec = side.spec;
-  transform.add_output(spec, problem.seed, problem.matrix_name, rows);
-  const std::unique_ptr<const PreparedTransform> prepared = transform.prepare(spec, rows, cols);
-  AlignedBuffer<float> copy;  // of the weights, in the basis that is stored, unless it is their own
-  Matrix<const float> weight = problem.weight;
-  if (!prepared->identity()) {
-    copy = packed_copy(problem.weight, ctx.pool);
-    prepared->apply_weight({copy.data(), rows, cols});
-    weight = {copy.data(), rows, cols};
-  }
-
+  StoredWeight stored(choice, input.side ? &*input.side : nullptr, problem, ctx);
+  const PreparedTransform& prepared = *stored.transform;
   auto grid = make_grid(choice, rows, cols, problem.matrix_name);
   RoundingResult rounded = rounding.run(
-      {.weight = weight, .moment = side.moment ? &*side.moment : nullptr, .params = choice.params},
-      *grid, ctx);
+      {.weight = stored.weight, .moment = stored.moment(), .params = choice.params}, *grid, ctx);
   Solution solution;
   solution.notes = std::move(rounded.notes);
-  const std::string note = transform.check_shape(choice.params, rows, cols);
+  const std::string note = find_transform(choice.transform).check_shape(choice.params, rows, cols);
   if (!note.empty()) solution.notes.push_back(note);
   solution.explore_seconds = rounded.explore_seconds;
   solution.q = std::move(*grid).finish(std::move(rounded.codes));
-  solution.q.transform = spec;
+  solution.q.transform = stored.spec;
   const QuantizedMatrix& q = solution.q;
   RestoredRow restored = [&](int64_t row, std::span<float> out) {
     dequantize_rows(q, row, {out.data(), 1, cols});
   };
-  if (!prepared->identity()) {
-    restore_rows(q, *prepared, {copy.data(), rows, cols}, ctx.pool);
+  if (!prepared.identity()) {
+    restore_rows(q, prepared, {stored.copy.data(), rows, cols}, ctx.pool);
     restored = [&](int64_t row, std::span<float> out) {
-      std::copy_n(copy.data() + row * cols, cols, out.data());
+      std::copy_n(stored.copy.data() + row * cols, cols, out.data());
     };
   }
   Matrix<const double> h;
@@ -203,6 +220,47 @@ Solution solve(const MethodChoice& choice, const Problem& problem, const Context
                                     .name = problem.input_name},
                                    ctx);
   return solve(choice, *input, problem, ctx);
+}
+
+void add_expected_error(const MethodChoice& choice, const Problem& problem, double distortion,
+                        const Context& ctx, Matrix<float> out) {
+  check_problem(choice, problem);
+  check_finite(problem, ctx);
+  TWOFOLD_ASSERT(problem.moment != nullptr);
+  const InputSide side = make_input_side(choice,
+                                         {.moment = problem.moment,
+                                          .weights = {problem.weight},
+                                          .seed = problem.seed,
+                                          .name = problem.input_name},
+                                         ctx);
+  const StoredWeight stored(choice, &side, problem, ctx);
+  const int64_t rows = stored.weight.rows, cols = stored.weight.cols;
+  std::shared_ptr<const MomentFactor> factor;
+  if (find_rounding(choice.rounding).needs_moment) {
+    factor = side.moment->factor(ColumnOrder::kNatural, 1, ctx);
+  }
+  for_row_chunks(ctx.pool, rows, [&](int64_t begin, int64_t end) {
+    const int64_t count = end - begin;
+    std::vector<double> errors(static_cast<size_t>(cols * count));  // [cols, count]
+    for (int64_t r = begin; r < end; ++r) {
+      Rng rng(problem.seed, fmt::format("expected error {} {}", problem.matrix_name, r));
+      double squares = 0;
+      for (const float w : stored.weight.row(r)) squares += static_cast<double>(w) * w;
+      const double deviation = std::sqrt(distortion * squares / static_cast<double>(cols));
+      for (int64_t j = 0; j < cols; ++j) {
+        const double pivot = factor != nullptr ? factor->lower().at(j, j) : 1;
+        errors[static_cast<size_t>(j * count + r - begin)] = deviation * pivot * rng.normal();
+      }
+    }
+    if (factor != nullptr) solve_lower(factor->lower(), {errors.data(), cols, count}, ctx.isa);
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t j = 0; j < cols; ++j) {
+        const double error = errors[static_cast<size_t>(j * count + r - begin)];
+        out.at(r, j) = static_cast<float>(stored.weight.at(r, j) + error);
+      }
+    }
+  });
+  stored.transform->undo_weight(out);
 }
 
 }  // namespace twofold

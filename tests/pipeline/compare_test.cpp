@@ -26,7 +26,7 @@ std::vector<std::string> names_of(const std::vector<CompareRow>& rows) {
   return names;
 }
 
-std::vector<CompareRow> parse(const std::string& list, const std::vector<int>& bits = {}) {
+std::vector<CompareRow> parse(const std::string& list, const std::vector<double>& bits = {}) {
   const std::vector<std::string> lists = {list};
   return parse_compare_rows(lists, bits, {});
 }

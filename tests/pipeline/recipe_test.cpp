@@ -64,6 +64,7 @@ TEST(Recipe, JsonReadsBackAsTheSameRecipe) {
   const std::string text = R"({"rules": [
       {"roles": ["block", "head"], "layers": [0, 3], "name": "proj", "method": "rtn", "bits": 3,
        "group": 32, "transform": "none", "grid": "uniform", "rounding": "nearest"},
+      {"names": ["a.weight", "b.weight"], "method": "rtn", "bits": 3.25},
       {"keep": true}]})";
   const Recipe recipe = parse_recipe(text, "r");
   EXPECT_EQ(Json(to_json(recipe)), Json::parse(text));
@@ -121,7 +122,10 @@ TEST(Recipe, MistakesAreRefusedWithRuleAndField) {
       {R"({"rules": [{"method": "nonesuch"}]})", {"rule 1", "nonesuch", "rtn"}},
       {R"({"rules": [{"method": 4}]})", {"rule 1", "method"}},
       {R"({"rules": [{"method": "rtn", "bits": "4"}]})", {"rule 1", "bits"}},
-      {R"({"rules": [{"method": "rtn", "bits": 4.5}]})", {"rule 1", "bits"}},
+      {R"({"rules": [{"method": "rtn", "bits": 0.5}]})", {"rule 1", "bits", "0.5"}},
+      {R"({"rules": [{"method": "rtn", "bits": 8.5}]})", {"rule 1", "bits", "9"}},
+      {R"({"rules": [{"names": [], "keep": true}]})", {"rule 1", "names"}},
+      {R"({"rules": [{"names": [""], "keep": true}]})", {"rule 1", "names"}},
       {R"({"rules": [{"method": "rtn", "bits": 99999999999999999999}]})", {"rule 1", "bits"}},
       {R"({"rules": [{"method": "rtn", "bits": 18446744073709551615}]})", {"rule 1", "bits"}},
       {R"({"rules": [{"method": "rtn", "bits": 60}]})", {"rule 1", "bits", "60"}},
