@@ -47,7 +47,8 @@ class ChatTemplate {
   std::vector<int32_t> encode(const OrderedJson& messages, const Tokenizer& tokenizer,
                               const ChatOptions& options = {}) const;
   /// The token that follows the content of an assistant's message, which ends an answer: a special
-  /// one, or one that was added to the vocabulary and is not white space. -1 if there is none, or if the template does not take the conversation that shows it.
+  /// one, or one that was added to the vocabulary and is not white space. -1 if there is none, or
+  /// if the template does not take the conversation that shows it.
   int32_t end_token(const Tokenizer& tokenizer, const ChatOptions& options = {}) const;
 
  private:
