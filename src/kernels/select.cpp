@@ -13,9 +13,11 @@ std::vector<const Kernel*> all_kernels() {
 #if defined(TWOFOLD_X86_KERNELS)
     &kGemvAffineAvx2,
     &kGemvTableAvx2,
+    &kGemvTrellisAvx2,
     &kGemmAvx2,
     &kGemvAffineAvx512,
     &kGemvTableAvx512,
+    &kGemvTrellisAvx512,
     &kGemmAvx512,
     &kGemvAffineAvx512Vnni,
     &kGemvTableAvx512Vnni,

@@ -22,9 +22,11 @@ struct RowRounding {
 extern const KernelList kKernelsScalar;
 extern const KernelList kGemvAffineAvx2;
 extern const KernelList kGemvTableAvx2;
+extern const KernelList kGemvTrellisAvx2;
 extern const KernelList kGemmAvx2;
 extern const KernelList kGemvAffineAvx512;
 extern const KernelList kGemvTableAvx512;
+extern const KernelList kGemvTrellisAvx512;
 extern const KernelList kGemmAvx512;
 extern const KernelList kGemvAffineAvx512Vnni;
 extern const KernelList kGemvTableAvx512Vnni;

@@ -295,7 +295,8 @@ TEST(SelectKernel, GivesEachX86LevelItsOwnKernel) {
   GTEST_SKIP() << "other machines have the portable kernel only";
 #endif
   for (const char* name :
-       {"r16-u2-g128", "r16-u3-g128", "r16-u4", "r16-s8-g128", "r16-t4", "r16-rt2", "r16-rt3"}) {
+       {"r16-u2-g128", "r16-u3-g128", "r16-u4", "r16-s8-g128", "r16-t4", "r16-rt2", "r16-rt3",
+        "r16-tr1", "r16-tr2", "r16-tr3", "r16-tr4", "r16-tr2s"}) {
     const Format format = parse_format(name);
     for (const Isa limit : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
       for (const int64_t m : {1, 4, 5, 512}) {

@@ -79,10 +79,11 @@ Chunk chunk_at(const Shape& shape, const PackedView& w, const Int8Rows& x, int64
 
 /// Weights of a chunk less the bias, to [columns / 4][16][4] signed bytes; of wide ones the low
 /// bytes without a sign, and the high ones as the second block.
+/// @param matrix Values that all blocks share: load_matrix has been called.
 template <class Values>
-void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_t* slab) {
-  Values values;
-  values.load_matrix(w);
+void unpack_chunk(const PackedView& w, const void* matrix, int64_t block, const Chunk& chunk,
+                  uint8_t* slab) {
+  Values values = *static_cast<const Values*>(matrix);
   const __m512i bias = _mm512_set1_epi8(static_cast<char>(static_cast<int>(w.bias)));
   const uint8_t* bytes = w.blob + block * w.block_bytes;
   const int64_t padded = chunk.begin + chunk.columns;
@@ -115,7 +116,12 @@ void unpack_chunk(const PackedView& w, int64_t block, const Chunk& chunk, uint8_
   }
 }
 
-using UnpackFn = void (*)(const PackedView& w, int64_t block, const Chunk& chunk, uint8_t* slab);
+struct Unpacking {
+  void (*unpack)(const PackedView& w, const void* matrix, int64_t block, const Chunk& chunk,
+                 uint8_t* slab);
+  const void* matrix;
+  bool wide;
+};
 
 /// a and b of the groups of a chunk.
 void load_parameters(const Shape& shape, const PackedView& w, const Chunk& chunk, int64_t block,
@@ -140,12 +146,11 @@ struct Pass {
   int64_t y_stride;
   int64_t block_begin, block_end;
   Scratch& scratch;
-  UnpackFn unpack;
-  bool wide;
+  const Unpacking& unpacking;
 
   /// Blocks of a unit.
-  int64_t unit_blocks() const { return wide ? 1 : 2; }
-  bool has_second(int64_t block) const { return !wide && block + 1 < block_end; }
+  int64_t unit_blocks() const { return unpacking.wide ? 1 : 2; }
+  bool has_second(int64_t block) const { return !unpacking.wide && block + 1 < block_end; }
 };
 
 SegmentScaling scaling_of(const Pass& pass, const Shape& shape, const Chunk& chunk, int64_t segment,
@@ -223,7 +228,7 @@ void run_pass(const Pass& pass) {
   Scratch& scratch = pass.scratch;
   const Shape shape = shape_of(w, pass.x);
   configure_tiles(shape.step);
-  Pipeline pipeline(scratch.integers, pass.m <= kTileRows ? 1 : 2, pass.wide);
+  Pipeline pipeline(scratch.integers, pass.m <= kTileRows ? 1 : 2, pass.unpacking.wide);
   int set = 0;
   for (int64_t segment = 0; segment < pass.x.segments; segment += shape.chunk_segments) {
     const Chunk chunk = chunk_at(shape, w, pass.x, segment);
@@ -231,7 +236,8 @@ void run_pass(const Pass& pass) {
       // Without a second block, what is left in its place is multiplied and not stored.
       const int64_t blocks = pass.has_second(block) ? 2 : 1;
       for (int64_t b = 0; b < blocks; ++b) {
-        pass.unpack(w, block + b, chunk, scratch.slab + b * kBlockBytes);
+        pass.unpacking.unpack(w, pass.unpacking.matrix, block + b, chunk,
+                              scratch.slab + b * kBlockBytes);
       }
       set = set == kPending ? 0 : set + 1;
       load_parameters(shape, w, chunk, block, blocks, scratch.parameters[set]);
@@ -244,8 +250,8 @@ void run_pass(const Pass& pass) {
   store_results(pass);
 }
 
-void gemm(const MatmulArgs& args, UnpackFn unpack, bool wide) {
-  const int64_t pass_blocks = wide ? kPassBlocks / 2 : kPassBlocks;
+void gemm(const MatmulArgs& args, const Unpacking& unpacking) {
+  const int64_t pass_blocks = unpacking.wide ? kPassBlocks / 2 : kPassBlocks;
   Scratch& scratch = *reinterpret_cast<Scratch*>(args.scratch);
   scratch.running = reinterpret_cast<float*>(args.scratch + sizeof(Scratch));
   scratch.y = scratch.running + result_elements(args.m);
@@ -258,7 +264,7 @@ void gemm(const MatmulArgs& args, UnpackFn unpack, bool wide) {
       const int64_t end =
           block + pass_blocks < args.block_end ? block + pass_blocks : args.block_end;
       run_pass({*args.weights, x, rows_of_pass(args.m - row), args.y + row * args.y_stride,
-                args.y_stride, block, end, scratch, unpack, wide});
+                args.y_stride, block, end, scratch, unpacking});
     }
   }
   _tile_release();
@@ -266,7 +272,9 @@ void gemm(const MatmulArgs& args, UnpackFn unpack, bool wide) {
 
 template <class Values>
 void gemm_of(const MatmulArgs& args) {
-  gemm(args, unpack_chunk<Values>, Values::kWide);
+  Values matrix;
+  matrix.load_matrix(*args.weights);
+  gemm(args, {.unpack = unpack_chunk<Values>, .matrix = &matrix, .wide = Values::kWide});
 }
 
 /// Fewest rows of activations: with less, unpacking by several shuffles takes longer than the level
@@ -277,6 +285,8 @@ template <int kBits>
 constexpr int64_t kFewest<RowTableValues<kBits>> = kBits < 3 ? kFewestTileRows : kTileRows;
 template <int kBits>
 constexpr int64_t kFewest<PlaneValues<kBits>> = kBits < 3 ? kFewestTileRows : kTileRows;
+template <int kBits, int kWindow>
+constexpr int64_t kFewest<TrellisValues<kBits, kWindow>> = kTileRows;
 
 constexpr Kernel kKernels[] = {
 #define TWOFOLD_ROW(accepts, type, bits, name)                              \

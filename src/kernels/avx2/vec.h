@@ -35,6 +35,8 @@ TWOFOLD_INLINE Ints or_bits(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 TWOFOLD_INLINE Ints xor_bits(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
 TWOFOLD_INLINE Ints right_16(Ints a, int by) { return _mm256_srli_epi16(a, by); }
 TWOFOLD_INLINE Ints left_16(Ints a, int by) { return _mm256_slli_epi16(a, by); }
+TWOFOLD_INLINE Ints right_32(Ints a, int by) { return _mm256_srli_epi32(a, by); }
+TWOFOLD_INLINE Ints left_32(Ints a, int by) { return _mm256_slli_epi32(a, by); }
 TWOFOLD_INLINE Ints arithmetic_right_16(Ints a, int by) { return _mm256_srai_epi16(a, by); }
 TWOFOLD_INLINE Ints arithmetic_right_32(Ints a, int by) { return _mm256_srai_epi32(a, by); }
 TWOFOLD_INLINE Ints add_16(Ints a, Ints b) { return _mm256_add_epi16(a, b); }
@@ -55,6 +57,13 @@ TWOFOLD_INLINE Ints load_lanes(const uint8_t* from, int stride) {
 template <int kRows>
 TWOFOLD_INLINE Ints blend_rows(Ints a, Ints b) {
   return _mm256_blend_epi32(a, b, kRows * 0x11);
+}
+/// The lanes of the next rows of a line, circularly.
+/// @param after where the row after the last of `line` is: in the other half.
+TWOFOLD_INLINE Ints load_next_rows(const uint8_t* line, int after) {
+  int32_t last;
+  __builtin_memcpy(&last, line + after, 4);
+  return _mm256_blend_epi32(load_bytes(line + 4), set_32(last), 0x80);
 }
 /// 0, 1, 2, 3 in the four 32-bit parts of each lane: the row within it.
 TWOFOLD_INLINE Ints rows_of_lanes() { return _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3); }

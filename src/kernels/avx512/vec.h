@@ -35,6 +35,12 @@ TWOFOLD_INLINE Ints right_16(Ints a, int by) {
 TWOFOLD_INLINE Ints left_16(Ints a, int by) {
   return _mm512_slli_epi16(a, static_cast<unsigned>(by));
 }
+TWOFOLD_INLINE Ints right_32(Ints a, int by) {
+  return _mm512_srli_epi32(a, static_cast<unsigned>(by));
+}
+TWOFOLD_INLINE Ints left_32(Ints a, int by) {
+  return _mm512_slli_epi32(a, static_cast<unsigned>(by));
+}
 TWOFOLD_INLINE Ints arithmetic_right_16(Ints a, int by) {
   return _mm512_srai_epi16(a, static_cast<unsigned>(by));
 }
@@ -64,6 +70,11 @@ TWOFOLD_INLINE Ints load_lanes(const uint8_t* from, int stride) {
 template <int kRows>
 TWOFOLD_INLINE Ints blend_rows(Ints a, Ints b) {
   return _mm512_mask_blend_epi32(static_cast<__mmask16>(kRows * 0x1111), a, b);
+}
+/// The lanes of the next rows of a line, circularly. A vector is a whole line.
+TWOFOLD_INLINE Ints load_next_rows(const uint8_t* line, int /*after*/) {
+  const Ints rows = load_bytes(line);
+  return _mm512_alignr_epi32(rows, rows, 1);
 }
 /// 0, 1, 2, 3 in the four 32-bit parts of each lane: the row within it.
 TWOFOLD_INLINE Ints rows_of_lanes() {

@@ -153,10 +153,12 @@ template <class Values>
 void gemm_pairs(const MatmulArgs& args) {
   const PackedView& w = *args.weights;
   const int64_t stride = 16 * padded_columns(w);
+  Values matrix;
+  matrix.load_matrix(w);
   for (int64_t block = args.block_begin; block < args.block_end; block += 2) {
-    unpack_block<Values>(w, block, args.scratch);
+    unpack_block(w, matrix, block, args.scratch);
     if (block + 1 < args.block_end) {
-      unpack_block<Values>(w, block + 1, args.scratch + stride);
+      unpack_block(w, matrix, block + 1, args.scratch + stride);
       multiply_slab<2>(args, block);
     } else {
       multiply_slab<1>(args, block);
@@ -168,8 +170,10 @@ template <class Values>
 void gemm_wide(const MatmulArgs& args) {
   const PackedView& w = *args.weights;
   const int64_t stride = 16 * padded_columns(w);
+  Values matrix;
+  matrix.load_matrix(w);
   for (int64_t block = args.block_begin; block < args.block_end; ++block) {
-    unpack_block<Values>(w, block, args.scratch, args.scratch + stride);
+    unpack_block(w, matrix, block, args.scratch, args.scratch + stride);
     multiply_slab<1, true>(args, block);
   }
 }

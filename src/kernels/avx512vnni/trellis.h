@@ -34,23 +34,18 @@ struct TrellisValues {
   static constexpr int kMostBefore = 7;
 
   __m512i table;
-  uint64_t matrix[kMostBefore + kWindow];  // of bytes, by their bit 0 in the window
+  uint64_t matrix[kMostBefore + kWindow] = {};  // of bytes, by their bit 0 in the window
 
   void load_matrix(const PackedView& w) {
     table = unsigned_levels(load_line(w.shared_table));
-    for (int first = -kMostBefore; first < kWindow; ++first) {
-      uint64_t rows = 0;
-      for (int i = 0; i < 6; ++i) {
-        uint64_t row = 0;
-        for (int bit = 0; bit < 8; ++bit) {
-          const int at = first + bit;
-          const bool lo = at >= 0 && at < 6 && (w.mixing[i] >> at & 1) != 0;
-          const bool hi = at >= 6 && at < kWindow && at - 6 == i;
-          if (lo || hi) row |= uint64_t{1} << bit;
-        }
-        rows |= row << (8 * (7 - i));  // row 0 is the highest byte
+    constexpr uint32_t kIn = (1u << kWindow) - 1;
+    for (int i = 0; i < 6; ++i) {
+      // Bits of a window that bit i of the index is the parity of.
+      const uint32_t bits = (w.mixing[i] | 64u << i) & kIn;
+      for (int at = 0; at < kMostBefore + kWindow; ++at) {
+        const uint64_t row = bits << kMostBefore >> at & 255;
+        matrix[at] |= row << (8 * (7 - i));  // row 0 is the highest byte
       }
-      matrix[first + kMostBefore] = rows;
     }
   }
   void load_group(const PackedView&, const uint8_t*, int64_t) {}
@@ -112,22 +107,35 @@ struct TrellisValues {
     for (int half = 0; half < 2; ++half) {
       const __m512i a = value(step, 4 * half), b = value(step, 4 * half + 1);
       const __m512i c = value(step, 4 * half + 2), d = value(step, 4 * half + 3);
-      const __m512i ab0 = even_bytes(a, _mm512_slli_epi16(b, 8));
-      const __m512i ab1 = even_bytes(_mm512_srli_epi16(a, 8), b);
-      const __m512i cd0 = even_bytes(c, _mm512_slli_epi16(d, 8));
-      const __m512i cd1 = even_bytes(_mm512_srli_epi16(c, 8), d);
-      out[half] = even_words(ab0, _mm512_slli_epi32(cd0, 16));
-      out[2 + half] = even_words(ab1, _mm512_slli_epi32(cd1, 16));
-      out[4 + half] = even_words(_mm512_srli_epi32(ab0, 16), cd0);
-      out[6 + half] = even_words(_mm512_srli_epi32(ab1, 16), cd1);
+      const __m512i ab0 = even_then_even<1>(a, b), ab1 = odd_then_odd<1>(a, b);
+      const __m512i cd0 = even_then_even<1>(c, d), cd1 = odd_then_odd<1>(c, d);
+      out[half] = even_then_even<2>(ab0, cd0);
+      out[2 + half] = even_then_even<2>(ab1, cd1);
+      out[4 + half] = odd_then_odd<2>(ab0, cd0);
+      out[6 + half] = odd_then_odd<2>(ab1, cd1);
     }
   }
-  /// The even bytes of a and the odd ones of b; the same for words.
-  TWOFOLD_INLINE __m512i even_bytes(__m512i a, __m512i b) {
-    return _mm512_ternarylogic_epi64(_mm512_set1_epi16(0x00FF), a, b, 0xCA);
+
+ private:
+  /// Every second unit of kUnit bytes.
+  static constexpr uint64_t odd_units(int unit) {
+    return unit == 1 ? 0xAAAAAAAAAAAAAAAA : 0xCCCCCCCCCCCCCCCC;
   }
-  TWOFOLD_INLINE __m512i even_words(__m512i a, __m512i b) {
-    return _mm512_ternarylogic_epi64(_mm512_set1_epi32(0xFFFF), a, b, 0xCA);
+  /// The bytes kBy further on, in each 128 bits.
+  template <int kBy>
+  TWOFOLD_INLINE __m512i from_bytes() {
+    const __m128i own = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_broadcast_i32x4(_mm_add_epi8(own, _mm_set1_epi8(kBy)));
+  }
+  /// In place of the odd units of a the even ones of b; in place of the even units of b the odd
+  /// ones of a.
+  template <int kUnit>
+  TWOFOLD_INLINE __m512i even_then_even(__m512i a, __m512i b) {
+    return _mm512_mask_shuffle_epi8(a, odd_units(kUnit), b, from_bytes<-kUnit>());
+  }
+  template <int kUnit>
+  TWOFOLD_INLINE __m512i odd_then_odd(__m512i a, __m512i b) {
+    return _mm512_mask_shuffle_epi8(b, ~odd_units(kUnit), a, from_bytes<kUnit>());
   }
 };
 

@@ -12,11 +12,12 @@
 namespace {
 
 /// Unpacks block `block` to `slab`, [padded columns / 4][64].
+/// @param matrix what all blocks share: load_matrix has been called.
 /// @param high where the high bytes of wide values go; `slab` gets the low ones.
 template <class Values>
-void unpack_block(const PackedView& w, int64_t block, uint8_t* slab, uint8_t* high = nullptr) {
-  Values values;
-  values.load_matrix(w);
+void unpack_block(const PackedView& w, const Values& matrix, int64_t block, uint8_t* slab,
+                  uint8_t* high = nullptr) {
+  Values values = matrix;
   const uint8_t* bytes = w.blob + block * w.block_bytes;
   for (int64_t g = 0; g < w.groups; ++g) {
     values.load_group(w, bytes, g);

@@ -6,6 +6,7 @@
 // kInt8Padding.
 #pragma once
 
+#include "kernels/pairs/trellis.h"
 #include "kernels/pairs/weights.h"
 #include "kernels/tables.h"
 
@@ -28,6 +29,18 @@ int64_t scratch_bytes(const PackedView& w, int64_t /*m*/) {
   return kMostSlabs * slab_bytes(w) + wide_bytes(kGemmRows, padded_columns(w));
 }
 
+/// The values of a step, columns 4 j to 4 j + 3 in vector j.
+template <class Values>
+TWOFOLD_INLINE void unpack_step(const Values& values, const uint8_t* step,
+                                Ints (&out)[Values::kColumns / 4]) {
+  if constexpr (requires { values.unpack(step, out); }) {
+    values.unpack(step, out);
+  } else {
+#pragma GCC unroll 8
+    for (int j = 0; j < Values::kColumns / 4; ++j) out[j] = values.value(step, j);
+  }
+}
+
 template <class Values>
 void unpack(const PackedView& w, const Values& matrix, const uint8_t* block, int part,
             uint8_t* slab) {
@@ -39,9 +52,11 @@ void unpack(const PackedView& w, const Values& matrix, const uint8_t* block, int
     const uint8_t* step = block + g * w.group_bytes + part * kVectorBytes;
     uint8_t* to = slab + begin * kVectorRows;
     for (int64_t c = 0; c < cols; c += Values::kColumns) {
+      Ints vectors[Values::kColumns / 4];
+      unpack_step(values, step, vectors);
 #pragma GCC unroll 8
       for (int j = 0; j < Values::kColumns / 4; ++j) {
-        store_bytes(to + kVectorBytes * j, values.value(step, j));
+        store_bytes(to + kVectorBytes * j, vectors[j]);
       }
       step += Values::kStepBytes;
       to += Values::kColumns * kVectorRows;
@@ -247,28 +262,32 @@ bool accepts(const WeightKind& kind) {
 }
 
 using Run = void (*)(const MatmulArgs& args);
+using Accepts = bool (*)(const WeightKind& kind);
 
-template <WeightValues kValues, int kBits>
-constexpr Kernel kernel(const char* name, Run run) {
+constexpr Kernel kernel(const char* name, Accepts takes, Run run) {
   return {.name = name,
           .isa = TWOFOLD_KERNEL_ISA,
           .min_m = 5,
           .max_m = INT64_MAX,
-          .accepts = accepts<kValues, kBits>,
+          .accepts = takes,
           .scratch_bytes = scratch_bytes,
           .run = run};
 }
 template <int kBits>
 constexpr Kernel affine(const char* name) {
-  return kernel<WeightValues::kAffine, kBits>(name, gemm<AffineValues<kBits>>);
+  return kernel(name, accepts<WeightValues::kAffine, kBits>, gemm<AffineValues<kBits>>);
 }
 template <int kBits>
 constexpr Kernel shared(const char* name) {
-  return kernel<WeightValues::kTable, kBits>(name, gemm_table<TableValues<kBits>>);
+  return kernel(name, accepts<WeightValues::kTable, kBits>, gemm_table<TableValues<kBits>>);
 }
 template <int kBits>
 constexpr Kernel by_row(const char* name) {
-  return kernel<WeightValues::kRowTable, kBits>(name, gemm<RowTableValues<kBits>>);
+  return kernel(name, accepts<WeightValues::kRowTable, kBits>, gemm<RowTableValues<kBits>>);
+}
+template <int kBits, int kWindow>
+constexpr Kernel trellis(const char* name) {
+  return kernel(name, accepts_windows<kBits, kWindow>, gemm<TrellisValues<kBits, kWindow>>);
 }
 
 constexpr Kernel kKernels[] = {
@@ -291,6 +310,13 @@ constexpr Kernel kKernels[] = {
     by_row<4>("gemm-rowtable4" TWOFOLD_KERNEL_SUFFIX),
     by_row<5>("gemm-rowtable5" TWOFOLD_KERNEL_SUFFIX),
     by_row<6>("gemm-rowtable6" TWOFOLD_KERNEL_SUFFIX),
+    trellis<1, 12>("gemm-trellis1" TWOFOLD_KERNEL_SUFFIX),
+    trellis<2, 12>("gemm-trellis2" TWOFOLD_KERNEL_SUFFIX),
+    trellis<3, 12>("gemm-trellis3" TWOFOLD_KERNEL_SUFFIX),
+    trellis<4, 12>("gemm-trellis4" TWOFOLD_KERNEL_SUFFIX),
+    trellis<1, 6>("gemm-trellis1s" TWOFOLD_KERNEL_SUFFIX),
+    trellis<2, 6>("gemm-trellis2s" TWOFOLD_KERNEL_SUFFIX),
+    trellis<3, 6>("gemm-trellis3s" TWOFOLD_KERNEL_SUFFIX),
 };
 
 }  // namespace
