@@ -12,10 +12,10 @@
 #include "engine/model.h"
 #include "io/file.h"
 #include "pipeline/build_id.h"
-#include "pipeline/output_plan.h"
 #include "pipeline/rate_plan.h"
 #include "pipeline/reference_file.h"
 #include "pipeline/report.h"
+#include "pipeline/work_plan.h"
 
 namespace twofold {
 namespace {
@@ -131,9 +131,15 @@ class Comparer {
  public:
   Comparer(const ModelFiles& source, const CompareRequest& request, const Context& ctx)
       : source_(source), request_(request), ctx_(ctx), folder_(request.quantize.output) {
+    bool sequential = false;
     for (const CompareRow& row : request.rows) {
-      plan_output(source, with_lower_bits(row.recipe));
+      sequential = options_of(row).true_sequential || sequential;
       claim(row.name);
+    }
+    if (request.quantize.true_sequential && !sequential) {
+      fail(ErrorCode::kInvalidArgument, "--true-sequential",
+           "has no effect: no row needs second moments, and without --calibration none are "
+           "collected");
     }
     for (const fs::path& peer : request.peers) {
       const ModelFiles files = open_model(peer);
@@ -187,6 +193,15 @@ class Comparer {
     const fs::path name = peer.has_filename() ? peer.filename() : peer.parent_path().filename();
     return name.extension() == ".gguf" || name.extension() == ".bin" ? name.stem().string()
                                                                      : name.string();
+  }
+
+  /// What a row is quantized with: without moments there is no order to collect them in.
+  QuantizeOptions options_of(const CompareRow& row) const {
+    QuantizeOptions options = request_.quantize;
+    options.true_sequential = false;
+    const WorkPlan work = plan_work(source_, with_lower_bits(row.recipe), options);
+    options.true_sequential = request_.quantize.true_sequential && work.is_calibrated();
+    return options;
   }
 
   /// Two rows must not share a file.
@@ -311,7 +326,7 @@ class Comparer {
 
   /// Nothing of an earlier row is mapped or held while this one is measured.
   void quantize(const CompareRow& wanted, const fs::path& model, ComparedRow& row) const {
-    QuantizeOptions options = request_.quantize;
+    QuantizeOptions options = options_of(wanted);
     options.output = model;
     options.force = true;
     options.resume = request_.resume;

@@ -37,6 +37,19 @@ std::vector<std::pair<std::string, int64_t>> WorkPlan::calibrated(
   return names;
 }
 
+namespace {
+
+/// Settings that only a moment gives an effect, of a matrix whose input has none.
+void check_uncalibrated(const PlannedTensor& tensor, const Recipe& recipe) {
+  const std::optional<size_t> rule = deciding_rule(recipe, tensor.slot);
+  TWOFOLD_ASSERT(rule.has_value());
+  check_without_moment(recipe.rules[*rule].request,
+                       tensor.slot.layer < 0 ? "they are collected inside blocks only"
+                                             : "without --calibration none are collected");
+}
+
+}  // namespace
+
 WorkPlan plan_work(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options) {
   WorkPlan work{.output = plan_output(source, recipe),
                 .all_moments = options.calibration.has_value(),
@@ -44,17 +57,22 @@ WorkPlan plan_work(const ModelFiles& source, const Recipe& recipe, const Quantiz
   for (const PlannedBlock& block : work.output.blocks) {
     if (block.layer >= 0) {
       if (work.is_calibrated(block)) work.last_calibrated = block.layer;
-      continue;
     }
     for (const PlannedInput& input : block.inputs) {
       for (const PlannedTensor& tensor : input.linears) {
-        if (!needs_moment(*tensor.choice)) continue;
+        if (!work.is_calibrated(input)) check_uncalibrated(tensor, recipe);
+        if (block.layer >= 0 || !needs_moment(*tensor.choice)) continue;
         fail(ErrorCode::kInvalidArgument, tensor.slot.name,
              "method {} needs second moments, which are collected inside blocks only; expected "
              "keep or a method that needs none, such as rtn:8",
              tensor.choice->method);
       }
     }
+  }
+  if (options.true_sequential && !work.is_calibrated()) {
+    fail(ErrorCode::kInvalidArgument, "--true-sequential",
+         "has no effect: no method of the recipe needs second moments, and without --calibration "
+         "none are collected");
   }
   std::vector<int64_t> experts(work.block_weights.size());
   for (const Slot& slot : source.slots) {

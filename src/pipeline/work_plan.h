@@ -31,7 +31,8 @@ struct WorkPlan {
 };
 
 /// @throws Error(kInvalidArgument) as plan_output, and naming a matrix outside of blocks whose
-/// method needs second moments.
+/// method needs second moments, or a setting (or true_sequential) that has no effect where none are
+/// collected.
 WorkPlan plan_work(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options);
 
 /// How a block's inputs are divided into passes.

@@ -100,6 +100,20 @@ MethodChoice choose_method(const MethodRequest& request) {
   return choice;
 }
 
+void check_without_moment(const MethodRequest& request, std::string_view why) {
+  const MethodChoice choice = choose_method(request);
+  if (needs_moment(choice)) return;
+  const std::string reason =
+      fmt::format("method {} needs no second moments, and {}", choice.method, why);
+  check_read(specs_of(find_transform(choice.transform), find_grid(choice.grid),
+                      find_rounding(choice.rounding)),
+             request.params,
+             {.params = choice.params,
+              .group = choice.group,
+              .importance_unread = reason,
+              .moment_unread = reason});
+}
+
 bool needs_moment(const MethodChoice& choice) {
   return find_method(choice.method).needs_moment || find_rounding(choice.rounding).needs_moment ||
          find_transform(choice.transform).needs_moment(choice.params);

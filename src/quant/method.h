@@ -50,6 +50,11 @@ struct MethodRequest {
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
 MethodChoice choose_method(const MethodRequest& request);
 
+/// Refuses settings of a request that have an effect only where second moments are known, which
+/// here they are not. @param why they are not. A request that cannot do without them is not the
+/// matter here. @throws Error(kInvalidArgument) naming setting and method.
+void check_without_moment(const MethodRequest& request, std::string_view why);
+
 /// Whether a choice cannot be carried out without second moments.
 bool needs_moment(const MethodChoice& choice);
 

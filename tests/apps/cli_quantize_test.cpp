@@ -4,12 +4,15 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
 #include "base/sha256.h"
+#include "quant/conditioned_moment.h"
+#include "quant/method.h"
 #include "run_program.h"
 #include "support/paths.h"
 
@@ -112,6 +115,34 @@ TEST_F(CliQuantizeRun, ADryRunWritesNothingAndPredictsBytesAndMemory) {
     EXPECT_LT(ratio, 1.25) << args[1] << args[5] << dry.out;
     EXPECT_GT(expected["seconds"].get<double>(), 0);
   }
+}
+
+TEST_F(CliQuantizeRun, DataFreeMethodsRefuseWhatOnlyCalibrationGivesAnEffect) {
+  int refused = 0;
+  for (const Method& method : all_methods()) {
+    if (needs_moment(choose_method({.method = std::string(method.name)}))) continue;
+    std::vector<std::vector<std::string>> options = {{"--true-sequential"}};
+    for (const ParamSpec& spec : moment_params()) {
+      options.push_back({fmt::format("--{}", spec.name), std::string(spec.fallback)});
+    }
+    for (std::vector<std::string>& option : options) {
+      const std::string name = option.front();
+      std::vector<std::string> args = {"quantize",
+                                       source_dir() / "models/stories260k/stories260K.bin",
+                                       "-o",
+                                       "out",
+                                       "--dry-run",
+                                       "--method",
+                                       std::string(method.name)};
+      args.insert(args.end(), option.begin(), option.end());
+      const RunResult result = run_twofold(args);
+      EXPECT_EQ(result.status, 2) << method.name << " " << name;
+      EXPECT_NE(result.err.find(name + ":"), std::string::npos) << result.err;
+      EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+      ++refused;
+    }
+  }
+  EXPECT_GT(refused, 0);
 }
 
 TEST_F(CliQuantizeRun, SizesAreReadOrRefused) {

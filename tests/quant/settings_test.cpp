@@ -39,22 +39,25 @@ SecondMoment moment() {
   return m;
 }
 
+enum class Moment { kKnown, kUnknown };
+
 /// The result for a request on one of several matrices, or why it was refused.
 struct Outcome {
   std::optional<QuantizedMatrix> q;
   std::string refusal;
 };
 
-Outcome outcome_of(const MethodRequest& request, int draw = 0) {
+Outcome outcome_of(const MethodRequest& request, Moment known, int draw = 0) {
   static const SecondMoment kMoment = moment();
   const std::vector<float> weight =
       testing::normal_numbers(kRows * kCols, 0.05, fmt::format("weights {}", draw));
   static ThreadPool pool(1, false);
   try {
     const MethodChoice choice = choose_method(request);
+    if (known == Moment::kUnknown) check_without_moment(request, "none are known");
     return {.q = solve(choice,
                        {.weight = {weight.data(), kRows, kCols},
-                        .moment = &kMoment,
+                        .moment = known == Moment::kKnown ? &kMoment : nullptr,
                         .seed = static_cast<uint64_t>(draw),
                         .input_name = "in",
                         .matrix_name = "w"},
@@ -105,20 +108,21 @@ std::string text_of(const MethodRequest& request) {
 
 /// Expects that another value of `spec` changes the result, or that each is refused with the name
 /// of the setting, or of `beside`.
-void expect_effect(const MethodRequest& request, const ParamSpec& spec, std::string_view beside) {
+void expect_effect(const MethodRequest& request, const ParamSpec& spec, std::string_view beside,
+                   Moment known = Moment::kKnown) {
   constexpr int kDraws = 5;  // one scale for a matrix is the same with many settings
-  if (!outcome_of(request).q) return;
+  if (!outcome_of(request, known).q) return;
   const std::string current = value_in(request, spec);
   bool changed = false, refused = true;
   for (const std::string& value : values_of(spec)) {
     MethodRequest with = request;
     with.params[std::string(spec.name)] = value;
     if (changed || value == current) continue;
-    const Outcome after = outcome_of(with);
+    const Outcome after = outcome_of(with, known);
     if (after.q) {
       refused = false;
       for (int draw = 0; draw < kDraws && !changed; ++draw) {
-        changed = !(*outcome_of(with, draw).q == *outcome_of(request, draw).q);
+        changed = !(*outcome_of(with, known, draw).q == *outcome_of(request, known, draw).q);
       }
       continue;
     }
@@ -160,6 +164,16 @@ TEST_P(Settings, AloneChangeTheResultOrAreRefusedByName) {
   }
 }
 
+TEST_P(Settings, WithoutSecondMomentsChangeTheResultOrAreRefusedByName) {
+  for (const int64_t group : {0, 32}) {
+    const MethodRequest request = request_of(GetParam(), group);
+    if (needs_moment(choose_method({.method = request.method}))) continue;
+    for (const ParamSpec& spec : specs_of(GetParam())) {
+      expect_effect(request, spec, {}, Moment::kUnknown);
+    }
+  }
+}
+
 TEST_P(Settings, BesideAnotherChangeTheResultOrAreRefusedByName) {
   const std::vector<ParamSpec> specs = specs_of(GetParam());
   for (const ParamSpec& other : specs) {
@@ -170,7 +184,7 @@ TEST_P(Settings, BesideAnotherChangeTheResultOrAreRefusedByName) {
         request.params["explore"] = "weights";  // seven times as fast
       }
       request.params[std::string(other.name)] = std::string(choice);
-      if (!outcome_of(request).q) request.group = 0;
+      if (!outcome_of(request, Moment::kKnown).q) request.group = 0;
       for (const ParamSpec& spec : specs) {
         if (spec.name != other.name && !acts_on_data(spec)) {
           expect_effect(request, spec, other.name);
