@@ -15,7 +15,7 @@ namespace twofold::cli {
 namespace {
 
 struct CompareFlags {
-  std::string model, output, bits, tokenizer;
+  std::string model, output, bits, tokenizer, activations = "float";
   std::vector<std::string> methods, text, peers;
   RecipeFlags tables;
   CalibrationFlags calibration;
@@ -104,6 +104,7 @@ void run_compare(const CompareFlags& flags, Session& session) {
   request.rows = parse_compare_rows(flags.methods, parse_bits(flags.bits), flags.tables);
   request.peers.assign(flags.peers.begin(), flags.peers.end());
   request.resume = !flags.no_resume;
+  request.activations = find_activations(flags.activations).activations;
   request.quantize.output = flags.output;
   request.quantize.command_line = session.command_line();
   apply(flags.calibration, request.quantize);
@@ -137,6 +138,7 @@ std::vector<Choice> text_protocols() {
 std::vector<JsonKey> compare_json_keys() {
   return {{"model", "as given"},
           {"text", "files, in order"},
+          {"activations", "int8 or float"},
           {"parameters", "of the model, tied ones once"},
           {"source", "the model itself, as a row"},
           {"rows", "a list, one object per peer and per quantization"},
@@ -214,6 +216,7 @@ std::vector<Flag> compare_flags(CompareFlags& flags) {
        .value = "keep|METHOD:BITS",
        .target = &flags.tables.embeddings,
        .help = "token and position tables of every row"},
+      activations_flag(flags.activations),
       tokenizer_flag(flags.tokenizer),
       seed_flag(flags.request.quantize.seed,
                 "of everything random in a method, and of the calibration windows"),

@@ -12,6 +12,7 @@
 #include "engine/generate.h"
 #include "kernels/probe.h"
 #include "pipeline/doctor.h"
+#include "pipeline/report.h"
 
 namespace twofold {
 namespace {
@@ -126,11 +127,6 @@ class Runner {
   AlignedBuffer<float> hidden_;
   int64_t last_ = 0;
 };
-
-std::string activations_name(Activations activations) {
-  return std::string(
-      std::ranges::find(all_activations(), activations, &ActivationsMode::activations)->name);
-}
 
 void set_rate(BenchRow& row) {
   const auto count = static_cast<double>(row.samples.size());

@@ -160,11 +160,13 @@ class Comparer {
     common_["protocol"] = request.score.protocol;
     common_["window"] = request.score.window;
     common_["windows"] = request.score.max_windows;
+    common_["activations"] = activations_name(request.activations);
   }
 
   Comparison run() {
     Comparison result{.model = source_.path.string(),
                       .text_name = request_.text_name,
+                      .activations = activations_name(request_.activations),
                       .parameters = source_.parameters(),
                       .source = {},
                       .rows = {}};
@@ -263,9 +265,11 @@ class Comparer {
     const auto reference = Model::load(source_.path);
     const std::vector<int32_t> texts[] = {request_.ids};
     ReferenceFile kept(folder_ / kReference, fingerprint_of({{"states", kSourceRow}}));
+    Context scoring = named_context();
+    scoring.activations = request_.activations;
     EvalResult result =
         evaluate(model, reference.get(), texts, request_.text_bytes, request_.score,
-                 {.config = source_.config, .bos_id = request_.added_bos}, named_context(), &kept);
+                 {.config = source_.config, .bos_id = request_.added_bos}, scoring, &kept);
     kept.complete();
     return result;
   }

@@ -25,6 +25,7 @@ struct CompareRequest {
   std::string text_name = {};  // for the documents
   int32_t added_bos = -1;      // as ProtocolContext::bos_id
   EvalRequest score = {};
+  Activations activations = Activations::kFloat;  // of what is scored; the reference has float
   QuantizeOptions quantize = {};  // of every row; `output` is the folder of the comparison
   bool resume = true;             // false: finished rows are made again
   bool keep_models = false;       // folders of quantized rows stay under models/
@@ -51,6 +52,7 @@ struct ComparedRow {
 
 struct Comparison {
   std::string model, text_name;
+  std::string activations = {};  // name of CompareRequest::activations
   int64_t parameters = 0;
   ComparedRow source;  // the model itself
   std::vector<ComparedRow> rows;

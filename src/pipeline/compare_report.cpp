@@ -156,6 +156,7 @@ OrderedJson to_json(const Comparison& comparison) {
   OrderedJson json;
   json["model"] = comparison.model;
   json["text"] = comparison.text_name;
+  json["activations"] = comparison.activations;
   json["parameters"] = comparison.parameters;
   json["source"] = to_json(comparison.source);
   json["rows"] = OrderedJson::array();
@@ -167,14 +168,15 @@ std::string comparison_markdown(const Comparison& comparison, const std::string&
   const EvalResult& source = *comparison.source.score;
   std::string text = fmt::format("# {}\n\n    {}\n\n", comparison.model, command);
   text += fmt::format(
-      "Text: {}. Protocol `{}`, {} windows, {} targets. KL is KL(source || row) in nats, mean over "
+      "Text: {}. Protocol `{}`, {} windows, {} targets, {} activations. KL is KL(source || row) in "
+      "nats, mean over "
       "targets; top 1 is\nthe share of targets where both find the same token most likely. Bits "
       "per "
       "weight: of the blocks' linear layers with\neverything they need, and 8 x bytes of all "
       "weight "
       "files / parameters. Peak memory: resident, while quantizing.\nA row is beaten if another is "
       "no larger and diverges no more, and less in one of the two.\n\n",
-      comparison.text_name, source.protocol, source.windows, source.tokens);
+      comparison.text_name, source.protocol, source.windows, source.tokens, comparison.activations);
   text +=
       "| row | bytes | bits: blocks | bits: total | nats | perplexity | KL | top 1, % | quantize, "
       "s "

@@ -1,5 +1,6 @@
 #include "pipeline/report.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/json.h"
@@ -45,6 +46,11 @@ OrderedJson to_json(const SelfScore& score) {
 }
 
 }  // namespace
+
+std::string activations_name(Activations activations) {
+  return std::string(
+      std::ranges::find(all_activations(), activations, &ActivationsMode::activations)->name);
+}
 
 double bits_over(int64_t bytes, int64_t weights) {
   return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);

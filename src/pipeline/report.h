@@ -4,11 +4,15 @@
 #include <filesystem>
 #include <string>
 
+#include "base/context.h"
 #include "pipeline/quantize_model.h"
 
 namespace twofold {
 
 inline constexpr std::string_view kReportFile = "quantization_report.json";
+
+/// As --activations says it.
+std::string activations_name(Activations activations);
 
 /// Bits per weight; 0 for no weights.
 double bits_over(int64_t bytes, int64_t weights);

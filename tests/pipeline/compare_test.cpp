@@ -142,6 +142,26 @@ TEST_F(Compare, RowsEqualQuantizingAndScoringByHand) {
                 .nats_per_token);
 }
 
+TEST_F(Compare, Int8ActivationsAreThoseOfRowsAndNotOfTheModelItself) {
+  request.rows = parse("rtn:3");
+  const Comparison exact = run();
+  request.activations = Activations::kInt8;
+  request.keep_models = true;
+  const Comparison rounded = run();
+  EXPECT_EQ(rounded.activations, "int8");
+  EXPECT_EQ(rounded.source.score->nats_per_token, exact.source.score->nats_per_token);
+  EXPECT_NE(rounded.rows[0].score->nats_per_token, exact.rows[0].score->nats_per_token);
+  const auto model = Model::load(folder / "out/models/rtn-3");
+  const auto reference = Model::load(shakespeare());
+  const std::vector<int32_t> texts[] = {request.ids};
+  Context int8 = ctx;
+  int8.activations = Activations::kInt8;
+  const EvalResult expected = evaluate(*model, reference.get(), texts, request.text_bytes,
+                                       request.score, {.config = source.config}, int8);
+  EXPECT_EQ(rounded.rows[0].score->nats_per_token, expected.nats_per_token);
+  EXPECT_EQ(rounded.rows[0].score->divergence->kl_mean, expected.divergence->kl_mean);
+}
+
 TEST_F(Compare, FilesHoldEveryRow) {
   request.rows = parse("rtn,pot", {3, 4});
   const Comparison comparison = run();
