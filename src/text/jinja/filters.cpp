@@ -320,9 +320,10 @@ Value round(Run& run, const Value& input, const Arguments& arguments) {
 
 Value wordcount(Run& run, const Value& input, const Arguments& arguments) {
   const Bound a(run, "wordcount", arguments, {});
+  const std::string text = text_of(run, input);
   int64_t words = 0;
   bool inside = false;
-  for (const std::string_view c : characters(text_of(run, input))) {
+  for (const std::string_view c : characters(text)) {
     const bool word = c == "_" || has_case(c, true) || has_case(c, false) ||
                       c.find_first_not_of("0123456789") == std::string_view::npos;
     words += word && !inside ? 1 : 0;
