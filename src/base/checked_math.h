@@ -42,6 +42,7 @@ To checked_cast(From value, std::string_view where) {
 
 /// Smallest multiple of `step` not below `value`; both non-negative, step positive. No file data.
 constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+constexpr int64_t round_down(int64_t value, int64_t step) { return value / step * step; }
 constexpr int64_t ceil_div(int64_t value, int64_t step) { return (value + step - 1) / step; }
 
 }  // namespace twofold

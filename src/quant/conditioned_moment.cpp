@@ -29,9 +29,10 @@ std::vector<int64_t> columns_in_order(Matrix<const double> h, ColumnOrder order,
                        [&](int64_t a, int64_t b) { return h.at(a, a) > h.at(b, b); });
       break;
     case ColumnOrder::kReversed:
-      for (int64_t i = 0; i < h.cols; ++i) {
-        const int64_t block = h.cols / width - 1 - i / width;
-        columns[static_cast<size_t>(i)] = block * width + i % width;
+      for (int64_t i = 0, end = h.cols; end > 0; end = round_down(end - 1, width)) {
+        for (int64_t j = round_down(end - 1, width); j < end; ++j) {
+          columns[static_cast<size_t>(i++)] = j;
+        }
       }
       break;
   }

@@ -10,8 +10,8 @@
 namespace twofold {
 
 std::span<const Grid> all_grids() {
-  static const std::array kGrids = {uniform_grid(), pot_grid(),      apot_grid(),
-                                    binary_grid(),  two_step_grid(), levels_grid()};
+  static const std::array kGrids = {uniform_grid(),  pot_grid(),    apot_grid(),   binary_grid(),
+                                    two_step_grid(), levels_grid(), trellis_grid()};
   return kGrids;
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/params.h"
 #include "base/thread_pool.h"
 #include "quant/quantized_matrix.h"
@@ -21,8 +22,8 @@ namespace twofold {
 class FittedGrid {
  public:
   virtual ~FittedGrid() = default;
-  /// Columns that are rounded together: 1, or 8 and 16 for vector grids. Groups and the number of
-  /// columns are multiples of it.
+  /// Columns that are rounded together: 1, or 8 and 16 for vector grids. Groups are multiples of
+  /// it; the last columns of a matrix may be fewer.
   virtual int64_t width() const { return 1; }
   /// Columns per parameter group; 0 = the whole row.
   virtual int64_t group() const = 0;
@@ -40,7 +41,8 @@ class FittedGrid {
                    std::span<const float> importance, ThreadPool& pool) = 0;
 
   /// Rounds columns [col, col + target.cols) of rows [row_begin, row_begin + target.rows): one or
-  /// more whole blocks of `width` columns inside one group. Thread-safe for disjoint rows.
+  /// more whole blocks of `width` columns inside one group, where that of the last columns of the
+  /// matrix is whole, and whole sets of `rows_sharing` rows. Thread-safe for disjoint rows.
   /// @param target [rows, n] wanted values, finite.
   /// @param codes  [rows, n] out.   @param value [rows, n] out: the values of the codes.
   virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
@@ -70,9 +72,10 @@ void clamp_to_range(const FittedGrid& grid, int64_t col, int64_t row_begin, Matr
 struct GridRequest {
   int64_t rows = 0, cols = 0;
   int bits = 4;
-  int64_t group = 0;  // 0 = whole row
-  Params params;      // complete for Grid::params
-  std::string where;  // named by errors: the matrix
+  int64_t group = 0;       // 0 = whole row
+  Params params;           // complete for Grid::params
+  std::string where;       // named by errors: the matrix
+  Isa isa = Isa::kScalar;  // of its loops; results are the same
 };
 
 /// One entry of the registry.

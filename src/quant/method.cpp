@@ -120,14 +120,15 @@ bool needs_moment(const MethodChoice& choice) {
 }
 
 std::unique_ptr<FittedGrid> make_grid(const MethodChoice& choice, int64_t rows, int64_t cols,
-                                      std::string_view where) {
+                                      std::string_view where, Isa isa) {
   return find_grid(choice.grid)
       .make({.rows = rows,
              .cols = cols,
              .bits = choice.bits,
              .group = choice.group,
              .params = choice.params,
-             .where = std::string(where)});
+             .where = std::string(where),
+             .isa = isa});
 }
 
 bool rows_are_independent(const MethodChoice& choice, int64_t cols) {

@@ -64,7 +64,7 @@ bool rows_are_independent(const MethodChoice& choice, int64_t cols);
 
 /// The grid of a choice for a matrix [rows, cols], not fitted. @param where named by errors.
 std::unique_ptr<FittedGrid> make_grid(const MethodChoice& choice, int64_t rows, int64_t cols,
-                                      std::string_view where = {});
+                                      std::string_view where = {}, Isa isa = Isa::kScalar);
 
 /// The scheme that `solve` will return for a matrix [rows, cols], but for level_exponent.
 /// @throws Error(kInvalidArgument | kUnsupported) if its parts cannot treat this shape.

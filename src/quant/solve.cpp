@@ -181,7 +181,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
   check_finite(problem, ctx);
   StoredWeight stored(choice, input.side ? &*input.side : nullptr, problem, ctx);
   const PreparedTransform& prepared = *stored.transform;
-  auto grid = make_grid(choice, rows, cols, problem.matrix_name);
+  auto grid = make_grid(choice, rows, cols, problem.matrix_name, ctx.isa);
   RoundingResult rounded = rounding.run(
       {.weight = stored.weight, .moment = stored.moment(), .params = choice.params}, *grid, ctx);
   Solution solution;

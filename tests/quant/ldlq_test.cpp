@@ -319,10 +319,16 @@ std::pair<std::vector<uint16_t>, double> vector_codes(std::string_view rounding,
 TEST(BlockLdlq, EqualsColumnsIfBlocksAreIndependentInputs) {
   // H with nothing between the columns of a block: its factor has diagonal blocks, so feedback
   // inside a block, which only single columns have, is 0.
-  const int64_t cols = 64, rows = 70;
-  for (const int64_t width : {8, 16}) {
-    SecondMoment moment = random_moment(cols / width, 20, "between blocks");
-    const int64_t blocks = cols / width;
+  const int64_t rows = 70;
+  for (const auto& [width, cols] : {std::pair<int64_t, int64_t>{8, 64},
+                                    {8, 61},
+                                    {16, 64},
+                                    {16, 301},
+                                    {16, 128},
+                                    {16, 135},
+                                    {16, 7}}) {
+    const int64_t blocks = (cols + width - 1) / width;
+    SecondMoment moment = random_moment(blocks, 40, "between blocks");
     SecondMoment spread{.cols = cols, .tokens = 1, .h = {}, .mean_magnitude = {}};
     spread.h.assign(static_cast<size_t>(cols * cols), 0.0);
     for (int64_t i = 0; i < cols; ++i) {
@@ -336,7 +342,7 @@ TEST(BlockLdlq, EqualsColumnsIfBlocksAreIndependentInputs) {
           vector_codes("ldlq", testing::ParityGrid(rows, cols, 0, width, false), spread, order);
       const auto by_column =
           vector_codes("ldlq", testing::ParityGrid(rows, cols, 0, 1, false), spread, order);
-      EXPECT_EQ(by_block.first, by_column.first) << width << order;
+      EXPECT_EQ(by_block.first, by_column.first) << width << " of " << cols << order;
     }
   }
 }

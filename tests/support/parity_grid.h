@@ -46,10 +46,11 @@ class ParityGrid final : public FittedGrid {
              Matrix<uint16_t> codes, Matrix<float> value) const override {
     for (int64_t r = 0; r < target.rows; ++r) {
       for (int64_t c = 0; c < target.cols; c += width_) {
+        const int64_t width = std::min(width_, target.cols - c);
         int sum = 0;
         int64_t worst = 0;
         float worst_error = -1, whole[16];
-        for (int64_t i = 0; i < width_; ++i) {
+        for (int64_t i = 0; i < width; ++i) {
           const float x = target.at(r, c + i) / 0x1p-4f;
           whole[i] = std::nearbyint(x);
           sum += static_cast<int>(whole[i]);
@@ -61,7 +62,7 @@ class ParityGrid final : public FittedGrid {
         if (parity_ && sum % 2 != 0) {
           whole[worst] += target.at(r, c + worst) / 0x1p-4f > whole[worst] ? 1.0f : -1.0f;
         }
-        for (int64_t i = 0; i < width_; ++i) {
+        for (int64_t i = 0; i < width; ++i) {
           codes.at(r, c + i) = static_cast<uint16_t>(whole[i] + 128);
           value.at(r, c + i) = whole[i] * 0x1p-4f;
         }

@@ -55,7 +55,7 @@ class ParameterGrid : public FittedGrid {
  public:
   int64_t group() const final { return q_.scheme.group; }
   Scheme scheme() const override { return q_.scheme; }
-  int64_t rows_sharing() const final;
+  int64_t rows_sharing() const override;
   void take_row(int64_t row, const FittedGrid& from) override;
   QuantizedMatrix finish(std::vector<uint16_t> codes) && override;
 

@@ -11,5 +11,6 @@ const Grid& apot_grid();
 const Grid& binary_grid();
 const Grid& two_step_grid();
 const Grid& levels_grid();
+const Grid& trellis_grid();
 
 }  // namespace twofold

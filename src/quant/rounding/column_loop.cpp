@@ -109,10 +109,12 @@ void ColumnLoop::order_moment() {
 
 void ColumnLoop::round_block(RowBlock& block) {
   if (options_.feedback) {
-    for (int64_t first = 0; first < weight_.cols; first += kLazyBlock) {
+    for (int64_t first = 0; first < weight_.cols;) {
       ctx_.check_cancelled();
-      block.enter(first, std::min(kLazyBlock, weight_.cols - first));
+      const int64_t count = block.whole_blocks(first, kLazyBlock);
+      block.enter(first, count);
       block.round_with_feedback();
+      first += count;
     }
   } else {
     block.round_as_they_are();

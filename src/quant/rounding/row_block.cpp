@@ -53,6 +53,12 @@ RowBlock::RowBlock(Matrix<const float> weight, const MomentFactor& factor,
   std::fill_n(errors_.data(), errors_.size(), 0.0);
 }
 
+int64_t RowBlock::whole_blocks(int64_t first, int64_t count) const {
+  int64_t end = first;
+  while (end < weight_.cols && end + block_width(end) <= first + count) end += block_width(end);
+  return end - first;
+}
+
 void RowBlock::make_current(int64_t first, int64_t count) {
   first_ = first;
   count_ = count;
@@ -91,11 +97,13 @@ void RowBlock::compensated_weights(size_t candidate, Matrix<float> out) const {
 
 void RowBlock::round_with_feedback() {
   const int64_t end = first_ + count_;
-  for (int64_t inner = first_; inner < end; inner += kInner) {
-    const int64_t inner_end = std::min(inner + kInner, end);
-    for (int64_t position = inner; position < inner_end; position += width_) {
-      add_feedback(inner, position, position, width_);
-      round_block(position);
+  for (int64_t inner = first_, inner_end = first_; inner < end; inner = inner_end) {
+    inner_end += whole_blocks(inner, std::min(kInner, end - inner));
+    for (int64_t position = inner; position < inner_end;) {
+      const int64_t width = block_width(position);
+      add_feedback(inner, position, position, width);
+      round_block(position, width);
+      position += width;
     }
     add_feedback(inner, inner_end, inner_end, end - inner_end);
   }
@@ -108,9 +116,9 @@ void RowBlock::add_feedback(int64_t from, int64_t to, int64_t position, int64_t 
 
 // T_B = W_B + S_B R_BB^-1 by forward substitution, Q_B from the grid, then |S_B + E_B R_BB|^2 more
 // loss; S are the sums.
-void RowBlock::round_block(int64_t position) {
+void RowBlock::round_block(int64_t position, int64_t width) {
   const double* sums = sum(position);
-  for (int64_t k = 0; k < width_; ++k) {
+  for (int64_t k = 0; k < width; ++k) {
     double* target = target_.data() + k * lanes_;
     std::copy_n(sums + k * stride_, lanes_, target);
     for (int64_t i = 0; i < k; ++i) {
@@ -120,7 +128,7 @@ void RowBlock::round_block(int64_t position) {
     const double pivot = lower_.at(position + k, position + k);
     for (int64_t l = 0; l < lanes_; ++l) target[l] /= pivot;
   }
-  for (int64_t k = 0; k < width_; ++k) {
+  for (int64_t k = 0; k < width; ++k) {
     const float* weight = weights(position + k);
     double* target = target_.data() + k * lanes_;
     for (size_t candidate = 0; candidate < grids_.size(); ++candidate) {
@@ -128,8 +136,8 @@ void RowBlock::round_block(int64_t position) {
       for (int64_t r = 0; r < rows_; ++r) lanes[r] += weight[r];
     }
   }
-  round_lanes(position, width_, target_);
-  for (int64_t k = 0; k < width_; ++k) {
+  round_lanes(position, width, target_);
+  for (int64_t k = 0; k < width; ++k) {
     double* product = target_.data() + k * lanes_;  // (E R) of this column
     std::copy_n(sums + k * stride_, lanes_, product);
     for (int64_t i = 0; i <= k; ++i) {
@@ -169,12 +177,14 @@ void RowBlock::round_lanes(int64_t position, int64_t width, std::span<const doub
 }
 
 void RowBlock::round_as_they_are() {
-  for (int64_t position = 0; position < weight_.cols; position += width_) {
-    make_current(position, width_);
-    for (int64_t l = 0; l < width_ * lanes_; ++l) {
+  for (int64_t position = 0; position < weight_.cols;) {
+    const int64_t width = block_width(position);
+    make_current(position, width);
+    for (int64_t l = 0; l < width * lanes_; ++l) {
       target_[static_cast<size_t>(l)] = weights(position + l / lanes_)[l % lanes_ % rows_];
     }
-    round_lanes(position, width_, target_);
+    round_lanes(position, width, target_);
+    position += width;
   }
 }
 

@@ -9,6 +9,7 @@
 // For width 1 this is LDLQ (arXiv:2307.13304, Sec. 3.1) with U = R diag(R)^-1 - I, and GPTQ.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,6 +30,8 @@ class RowBlock {
   RowBlock(Matrix<const float> weight, const MomentFactor& factor,
            std::vector<const FittedGrid*> grids, int64_t begin, int64_t end, Isa isa);
 
+  /// The most positions from `first` on, at most `count`, that are whole blocks of columns.
+  int64_t whole_blocks(int64_t first, int64_t count) const;
   /// E_<G R_<G,G, [columns of G, lanes], for positions [first, first + count); they become the
   /// current columns. All earlier positions are rounded.
   void enter(int64_t first, int64_t count);
@@ -66,13 +69,17 @@ class RowBlock {
   const float* weights(int64_t position) const {
     return weights_.data() + (position - first_) * rows_;
   }
+  /// Columns of the block that begins at a position: the last of the matrix may be narrower.
+  int64_t block_width(int64_t position) const {
+    return std::min(width_, weight_.cols - factor_.order[static_cast<size_t>(position)]);
+  }
   Matrix<double> lanes_of(double* first, int64_t columns) const {
     return {first, columns, stride_};
   }
   void make_current(int64_t first, int64_t count);
   /// Adds E_[from, to) R_[from, to),C to the sums of `count` current columns C from `position` on.
   void add_feedback(int64_t from, int64_t to, int64_t position, int64_t count);
-  void round_block(int64_t position);
+  void round_block(int64_t position, int64_t width);
   void round_lanes(int64_t position, int64_t width, std::span<const double> target);
 
   Matrix<const float> weight_;  // [rows, cols] from row begin_ on

@@ -1,0 +1,101 @@
+#include "quant/trellis_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace twofold {
+namespace {
+
+using Symbols = std::array<uint8_t, kTrellisSteps>;
+
+int16_t in_units(float level, int bits) {
+  constexpr float kMost = 0x7fff;
+  return static_cast<int16_t>(
+      std::nearbyint(std::clamp(level * static_cast<float>(trellis_units(bits)), -kMost, kMost)));
+}
+
+const TrellisPasses& passes_for(int /*window*/, Isa /*isa*/) { return kTrellisPassesScalar; }
+
+/// The symbols of the overlap before `step` of a circular stream.
+int overlap_at(const Symbols& symbols, size_t step, int bits, int window) {
+  int overlap = 0;
+  for (int shift = 0; shift < window - bits; shift += bits) {
+    overlap |= symbols[(step + static_cast<size_t>(shift / bits)) % symbols.size()] << shift;
+  }
+  return overlap;
+}
+
+}  // namespace
+
+TrellisEncoder::TrellisEncoder(const TrellisCode& code, Isa isa)
+    : code_(code),
+      passes_(&passes_for(code.window, isa)),
+      index_(size_t{1} << code.window),
+      window_levels_(index_.size()) {
+  fill_trellis_indices(code.mixing, code.window, index_);
+  for (size_t w = 0; w < index_.size(); ++w) window_levels_[w] = code.levels[index_[w]];
+  for (size_t i = 0; i < levels_.size(); ++i) levels_[i] = in_units(code.levels[i], code.bits);
+}
+
+TrellisPass TrellisEncoder::pass_template() const {
+  return {.bits = code_.bits,
+          .window = code_.window,
+          .index = index_.data(),
+          .levels = levels_.data(),
+          .lanes = lanes_.data(),
+          .offsets = offsets_.data(),
+          .target = nullptr,
+          .padding = nullptr,
+          .steps = static_cast<int>(kTrellisSteps),
+          .start = -1,
+          .survivors = nullptr,
+          .metric = nullptr};
+}
+
+TrellisTile TrellisEncoder::encode(const TrellisTarget& target, TrellisEnds ends,
+                                   TrellisWorkspace& workspace) const {
+  constexpr size_t kSteps = kTrellisSteps, kHalf = kSteps / 2;
+  workspace.survivors.ensure(kSteps * static_cast<size_t>(passes_->survivor_bytes));
+  // Twice around, so that the circle may be entered anywhere.
+  std::array<int16_t, kSteps + kHalf> units;
+  std::array<uint8_t, kSteps + kHalf> padding;
+  for (size_t step = 0; step < units.size(); ++step) {
+    units[step] = in_units(target.value[step % kSteps], code_.bits);
+    padding[step] = target.padding[step % kSteps];
+  }
+  std::array<uint16_t, 1 << 11> metric;
+  const size_t overlaps = size_t{1} << (code_.window - code_.bits);
+  TrellisPass pass = pass_template();
+  pass.survivors = workspace.survivors.data();
+  pass.metric = metric.data();
+  const auto run = [&](size_t from, int start) {
+    pass.target = units.data() + from;
+    pass.padding = padding.data() + from;
+    pass.start = start;
+    passes_->run(pass);
+  };
+  const auto likeliest = [&] {
+    return static_cast<int>(std::min_element(metric.begin(), metric.begin() + overlaps) -
+                            metric.begin());
+  };
+  Symbols symbols;
+  const bool twice = ends == TrellisEnds::kTwoPasses;
+  run(twice ? kHalf : 0, -1);
+  passes_->trace(pass, likeliest(), symbols.data());
+  const int overlap = overlap_at(symbols, twice ? kHalf : 0, code_.bits, code_.window);
+  if (!twice) passes_->trace(pass, overlap, symbols.data());
+  if (twice || overlap_at(symbols, 0, code_.bits, code_.window) != overlap) {
+    run(0, overlap);
+    passes_->trace(pass, overlap, symbols.data());
+  }
+  // Where every way with these ends costs more than can be counted, the way may begin elsewhere.
+  TrellisTile stream;
+  std::copy(symbols.begin(), symbols.end(), stream.begin());
+  for (int shift = 0; shift < code_.window - code_.bits; shift += code_.bits) {
+    stream[static_cast<size_t>(shift / code_.bits)] =
+        static_cast<uint16_t>(overlap >> shift & ((1 << code_.bits) - 1));
+  }
+  return trellis_windows(stream, code_.bits, code_.window);
+}
+
+}  // namespace twofold
