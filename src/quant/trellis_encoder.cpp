@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
+
+#include "quant/simd/trellis_layout.h"
 
 namespace twofold {
 namespace {
@@ -14,7 +17,45 @@ int16_t in_units(float level, int bits) {
       std::nearbyint(std::clamp(level * static_cast<float>(trellis_units(bits)), -kMost, kMost)));
 }
 
-const TrellisPasses& passes_for(int /*window*/, Isa /*isa*/) { return kTrellisPassesScalar; }
+#if defined(TWOFOLD_X86_TABLES)
+
+const TrellisPasses& passes_for(int window, Isa isa) {
+  if (window != kTrellisWindow) return kTrellisPassesScalar;
+  switch (isa) {
+    case Isa::kScalar:
+      break;
+    case Isa::kAvx2:
+      return kTrellisPassesAvx2;
+    case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
+    case Isa::kAmx:
+      return kTrellisPassesAvx512;
+  }
+  return kTrellisPassesScalar;
+}
+
+#else  // other machines have the portable level only
+
+const TrellisPasses& passes_for(int, Isa) { return kTrellisPassesScalar; }
+
+#endif
+
+/// The tables of trellis_body.h: of each lane the level of its index xor i, in units, [64, lanes];
+/// and where the vector for each vector of branches begins.
+template <int kBits>
+void fill_lanes(std::span<const uint8_t> index, std::span<const int16_t> levels, int16_t* lanes,
+                std::vector<uint16_t>& offsets) {
+  using L = TrellisLayout<kBits>;
+  for (size_t i = 0; i < kTrellisOffsets; ++i) {
+    for (int lane = 0; lane < kTrellisLanes; ++lane) {
+      *lanes++ = levels[i ^ index[static_cast<size_t>(L::lane_window(lane))]];
+    }
+  }
+  for (int branch = 0; branch < (1 << kTrellisWindow) / kTrellisLanes; ++branch) {
+    offsets.push_back(static_cast<uint16_t>(index[static_cast<size_t>(L::vector_window(branch))] *
+                                            kTrellisLanes));
+  }
+}
 
 /// The symbols of the overlap before `step` of a circular stream.
 int overlap_at(const Symbols& symbols, size_t step, int bits, int window) {
@@ -35,6 +76,10 @@ TrellisEncoder::TrellisEncoder(const TrellisCode& code, Isa isa)
   fill_trellis_indices(code.mixing, code.window, index_);
   for (size_t w = 0; w < index_.size(); ++w) window_levels_[w] = code.levels[index_[w]];
   for (size_t i = 0; i < levels_.size(); ++i) levels_[i] = in_units(code.levels[i], code.bits);
+  if (passes_->lanes == 1) return;
+  constexpr std::array kFill = {fill_lanes<1>, fill_lanes<2>, fill_lanes<3>, fill_lanes<4>};
+  lanes_.ensure(size_t{kTrellisOffsets} * kTrellisLanes);
+  kFill[static_cast<size_t>(code.bits - 1)](index_, levels_, lanes_.data(), offsets_);
 }
 
 TrellisPass TrellisEncoder::pass_template() const {

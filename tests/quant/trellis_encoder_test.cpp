@@ -87,12 +87,40 @@ TEST_P(EveryTrellisEncoder, FindsTheBestStreamForItsEndsButForTheRoundingOfCosts
   }
 }
 
+TEST_P(EveryTrellisEncoder, ChoosesTheSameOnEveryInstructionSet) {
+  const TrellisEncoder portable(GetParam(), Isa::kScalar);
+  TrellisWorkspace workspace;
+  for (const Isa isa : all_isas()) {
+    if (isa == Isa::kScalar || !cpu_has(isa)) continue;
+    const TrellisEncoder encoder(GetParam(), isa);
+    Rng rng(5, "alike");
+    for (int tile = 0; tile < 12; ++tile) {
+      TrellisTarget target = normal_tile(rng, GetParam());
+      if (tile % 3 == 1) {
+        for (float& value : target.value) value = std::nearbyint(value / 40) * 40;  // ties
+      }
+      if (tile % 3 == 2) {
+        for (float& value : target.value) value *= 4;  // beyond all levels
+      }
+      if (tile >= 6) {
+        for (size_t step = 0; step < 256; ++step) {
+          target.padding[step] = tile < 9 ? step % 16 >= 9 : rng.below(3) == 0;
+        }
+      }
+      for (const TrellisEnds ends : {TrellisEnds::kOnePass, TrellisEnds::kTwoPasses}) {
+        EXPECT_EQ(encoder.encode(target, ends, workspace), portable.encode(target, ends, workspace))
+            << isa_name(isa) << " tile " << tile;
+      }
+    }
+  }
+}
+
 TEST_P(EveryTrellisEncoder, KeepsItsErrorOnNormalTiles) {
   // Of a source of variance 1; with the rate-distortion bound 2^-2b below.
   const TrellisCode& code = GetParam();
   if (code.window != 12) GTEST_SKIP() << "windows of 6 bits promise less";
   constexpr double kMost[] = {0, 0.285, 0.0710, 0.0190, 0.0059};
-  const TrellisEncoder encoder(code, Isa::kScalar);
+  const TrellisEncoder encoder(code, select_isa());
   TrellisWorkspace workspace;
   Rng rng(77, "gaussian");
   double sum = 0;

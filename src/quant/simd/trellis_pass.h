@@ -22,7 +22,7 @@ struct TrellisPass {
   int bits, window;
   const uint8_t* index;     // [2^window] of each window
   const int16_t* levels;    // [64] in units
-  const int16_t* lanes;     // [64, lanes] levels by offset and lane (see trellis_body.h), or null
+  const int16_t* lanes;     // [64, lanes] levels by offset and lane (trellis_body.h), or null
   const uint16_t* offsets;  // [2^window / lanes] first number in `lanes` of each vector of branches
   const int16_t* target;    // [steps] in units
   const uint8_t* padding;   // [steps] 1: the symbol is 0 and costs nothing
