@@ -51,6 +51,8 @@ class FittedGrid {
   /// Factors on the fitted scale that are worth trying with the true loss, in increasing order and
   /// with 1 among them (re-exploring inside the loop). One entry: nothing to explore.
   virtual std::span<const float> explore_factors() const = 0;
+  /// Greedy passes after the loop that the grid asks for, where the caller names no number.
+  virtual int64_t passes() const { return 0; }
   /// Rows [k n, (k + 1) n) share parameters: 1, or all rows if there is one set for the matrix.
   virtual int64_t rows_sharing() const = 0;
   /// A copy whose scales and offsets are `factor` times as large, those fitted later too, each

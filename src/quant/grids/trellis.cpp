@@ -16,6 +16,7 @@
 namespace twofold {
 namespace {
 
+constexpr int64_t kMostPasses = 2;
 constexpr std::array<float, 6> kFactors = {0.85f, 0.95f, 1.0f, 1.05f, 1.15f, 1.3f};
 
 int window(const Params& params) { return std::stoi(params.get_choice("window")); }
@@ -33,6 +34,7 @@ class TrellisGrid final : public ParameterGrid {
   int64_t width() const override { return kTrellisTile; }
   int64_t rows_sharing() const override { return kTrellisTile; }
   std::span<const float> explore_factors() const override { return kFactors; }
+  int64_t passes() const override { return passes_; }
 
   std::unique_ptr<FittedGrid> rescaled(float factor) const override {
     auto copy = std::make_unique<TrellisGrid>(*this);
@@ -89,6 +91,7 @@ class TrellisGrid final : public ParameterGrid {
         encoder_(std::make_shared<TrellisEncoder>(code, request.isa)),
         ends_(request.params.get_choice("effort") == "fast" ? TrellisEnds::kOnePass
                                                             : TrellisEnds::kTwoPasses),
+        passes_(request.params.get_choice("effort") == "max" ? kMostPasses : 0),
         unit_(std::ldexp(1.0f, q_.scheme.level_exponent)) {
     q_.levels.assign(code.levels.begin(), code.levels.end());
     q_.mixing = code.mixing;
@@ -125,6 +128,7 @@ class TrellisGrid final : public ParameterGrid {
 
   std::shared_ptr<const TrellisEncoder> encoder_;
   TrellisEnds ends_;
+  int64_t passes_;
   float unit_;  // 2^level_exponent
 };
 
@@ -158,8 +162,9 @@ const Grid& trellis_grid() {
                   .kind = ParamKind::kChoice,
                   .fallback = "normal",
                   .help = "search for the stream of a tile: in one pass (fast), in two, of which "
-                          "the first finds where its ends meet (normal)",
-                  .choices = {"fast", "normal"}}},
+                          "the first finds where its ends meet (normal), and again after a loop, "
+                          "with the final errors of the other tiles (max)",
+                  .choices = {"fast", "normal", "max"}}},
       .min_bits = 1,
       .max_bits = 4,
       .groups = false,

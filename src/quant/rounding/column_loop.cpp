@@ -22,7 +22,12 @@ double comparable(double loss) { return std::isnan(loss) ? INFINITY : loss; }
 
 ColumnLoop::ColumnLoop(const RoundingInput& input, FittedGrid& grid,
                        const ColumnLoopOptions& options, const Context& ctx)
-    : input_(input), grid_(grid), options_(options), ctx_(ctx), weight_(input.weight) {
+    : input_(input),
+      grid_(grid),
+      options_(options),
+      passes_(options.passes.value_or(grid.passes())),
+      ctx_(ctx),
+      weight_(input.weight) {
   check(options, grid.width());
 }
 
@@ -36,10 +41,6 @@ void ColumnLoop::check(const ColumnLoopOptions& options, int64_t width) {
     fail(ErrorCode::kInvalidArgument, "--order diagonal",
          "takes columns apart, but the grid rounds {} columns together", width);
   }
-  if (options.passes > 0) {
-    fail(ErrorCode::kInvalidArgument, "--passes",
-         "greedy passes change single columns, but the grid rounds {} columns together", width);
-  }
   if (options.preclamp) {
     fail(ErrorCode::kInvalidArgument, "--preclamp on",
          "clamps single weights, but the grid rounds {} columns together", width);
@@ -52,7 +53,7 @@ RoundingResult ColumnLoop::run() {
                      group < weight_.cols && options_.order == ColumnOrder::kNatural;
   factor_ = input_.moment->factor(options_.order, grid_.width(), ctx_);
   if (!factor_->note.empty()) result_.notes.push_back(factor_->note);
-  if (options_.passes > 0) order_moment();
+  if (passes_ > 0) order_moment();
   importance_ = column_importance(input_, ctx_);
   result_.codes.resize(static_cast<size_t>(weight_.rows * weight_.cols));
   if (!fits_on_the_way_) fit_groups(grid_, weight_, importance_, ctx_.pool);
@@ -123,11 +124,11 @@ void ColumnLoop::round_block(RowBlock& block) {
 }
 
 void ColumnLoop::finish_block(RowBlock& block) {
-  for (int64_t pass = 0; pass < options_.passes; ++pass) {
+  for (int64_t pass = 0; pass < passes_; ++pass) {
     ctx_.check_cancelled();
-    if (!block.greedy_pass(h_)) break;
+    if (!(grid_.width() == 1 ? block.greedy_pass(h_) : block.greedy_block_pass(h_))) break;
   }
-  const bool measured = options_.feedback && options_.passes == 0;
+  const bool measured = options_.feedback && passes_ == 0;
   if (!measured && !others_.empty()) block.measure_losses();
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,16 +18,16 @@ struct ColumnLoopOptions {
   ColumnOrder order = ColumnOrder::kNatural;
   bool groups_beforehand = false;  // groups are fitted to the original weights
   bool preclamp = false;           // weights are clamped to the range of the fitted grid first
-  int64_t passes = 0;              // greedy passes at most
+  std::optional<int64_t> passes;   // greedy passes at most; if not set, those of the grid
   bool explore = false;            // all of the grid's explore_factors
 };
 
 class ColumnLoop {
  public:
   /// @param width of the grid.
-  /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order, by
-  /// passes or after a clamp that treat columns singly, or if candidates of several ranges are to
-  /// be tried with weights clamped to one of them.
+  /// @throws Error(kInvalidArgument) if a grid of several columns is to be rounded in an order or
+  /// after a clamp that treat columns singly, or if candidates of several ranges are to be tried
+  /// with weights clamped to one of them.
   static void check(const ColumnLoopOptions& options, int64_t width);
 
   /// @throws Error(kInvalidArgument) as `check`.
@@ -55,6 +56,7 @@ class ColumnLoop {
   const RoundingInput& input_;
   FittedGrid& grid_;
   ColumnLoopOptions options_;
+  int64_t passes_;
   const Context& ctx_;
   Matrix<const float> weight_;
   std::vector<float> clamped_;  // [rows, cols] what weight_ is with preclamp; else empty

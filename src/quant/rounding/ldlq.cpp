@@ -14,8 +14,9 @@ ColumnOrder column_order(const Params& params) {
   return name == "reversed" ? ColumnOrder::kReversed : ColumnOrder::kNatural;
 }
 
-int64_t passes(const Params& params, int64_t otherwise) {
-  return params.has("passes") ? params.get_int("passes") : otherwise;
+std::optional<int64_t> passes(const Params& params) {
+  if (!params.has("passes")) return {};
+  return params.get_int("passes");
 }
 
 ColumnLoopOptions ldlq_options(const Params& params) {
@@ -24,7 +25,7 @@ ColumnLoopOptions ldlq_options(const Params& params) {
           .order = column_order(params),
           .groups_beforehand = preclamp || params.get_choice("static-groups") == "on",
           .preclamp = preclamp,
-          .passes = passes(params, 0),
+          .passes = passes(params),
           .explore = params.get_choice("explore") == "loop"};
 }
 
@@ -32,7 +33,7 @@ ColumnLoopOptions coordinate_options(const Params& params) {
   return {.feedback = false,
           .order = column_order(params),
           .groups_beforehand = true,
-          .passes = passes(params, 10),
+          .passes = passes(params).value_or(10),
           .explore = params.get_choice("explore") == "loop"};
 }
 

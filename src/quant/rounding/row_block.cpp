@@ -247,6 +247,129 @@ bool RowBlock::greedy_pass(Matrix<const double> h) {
   return changed;
 }
 
+// With S = (E H)_B - E_B H_BB, what the other columns contribute, the loss of a block is
+// E_B H_BB E_B^T + 2 E_B S^T and more that stays; the least is at E_B = -S H_BB^-1.
+/// Leaves W_B + S H_BB^-1 in target_.  @param product [width, stride_] E H of the block.
+void RowBlock::find_best_places(int64_t position, int64_t width, Matrix<const double> h,
+                                const double* product) {
+  std::vector<double> factor(static_cast<size_t>(width * width));  // lower, of H_BB
+  const auto at = [&](int64_t i, int64_t j) -> double& {
+    return factor[static_cast<size_t>(i * width + j)];
+  };
+  for (int64_t i = 0; i < width; ++i) {
+    for (int64_t j = 0; j <= i; ++j) {
+      double sum = h.at(position + i, position + j);
+      for (int64_t k = 0; k < j; ++k) sum -= at(i, k) * at(j, k);
+      at(i, j) = i == j ? std::sqrt(sum) : sum / at(j, j);
+    }
+  }
+  for (int64_t i = 0; i < width; ++i) {
+    double* target = target_.data() + i * lanes_;
+    std::copy_n(product + i * stride_, lanes_, target);
+    for (int64_t k = 0; k < i; ++k) {
+      add_scaled(-at(i, k), target_.data() + k * lanes_, target, lanes_);
+    }
+    for (int64_t l = 0; l < lanes_; ++l) target[l] /= at(i, i);
+  }
+  for (int64_t i = width - 1; i >= 0; --i) {
+    double* target = target_.data() + i * lanes_;
+    for (int64_t k = i + 1; k < width; ++k) {
+      add_scaled(-at(k, i), target_.data() + k * lanes_, target, lanes_);
+    }
+    for (int64_t l = 0; l < lanes_; ++l) target[l] /= at(i, i);
+  }
+  for (int64_t i = 0; i < width; ++i) {  // (E H)_B H_BB^-1 = S H_BB^-1 + E_B
+    const float* weight = weights(position + i);
+    const double* old = old_errors_.data() + i * lanes_;
+    double* target = target_.data() + i * lanes_;
+    for (int64_t l = 0; l < lanes_; ++l) target[l] += weight[l % rows_] - old[l];
+  }
+}
+
+/// Takes back the errors and codes of the rows that lose by them; moves_ is what is left.
+/// @param product [width, stride_] E H of the block with the old errors.
+bool RowBlock::keep_better(int64_t position, int64_t width, Matrix<const double> h,
+                           const double* product) {
+  std::vector<double> change(
+      static_cast<size_t>(lanes_));  // of the loss: M H_BB M^T + 2 M (E H)_B^T
+  for (int64_t i = 0; i < width; ++i) {
+    double* moves = moves_.data() + i * lanes_;
+    for (int64_t l = 0; l < lanes_; ++l) {
+      moves[l] = error(position + i)[l] - old_errors_[static_cast<size_t>(i * lanes_ + l)];
+    }
+  }
+  for (int64_t i = 0; i < width; ++i) {
+    std::vector<double> slope(static_cast<size_t>(lanes_));
+    for (int64_t l = 0; l < lanes_; ++l) {
+      slope[static_cast<size_t>(l)] = 2 * product[i * stride_ + l];
+    }
+    for (int64_t k = 0; k < width; ++k) {
+      add_scaled(h.at(position + i, position + k), moves_.data() + k * lanes_, slope.data(),
+                 lanes_);
+    }
+    for (int64_t l = 0; l < lanes_; ++l) {
+      change[static_cast<size_t>(l)] +=
+          slope[static_cast<size_t>(l)] * moves_[static_cast<size_t>(i * lanes_ + l)];
+    }
+  }
+  const int64_t sharing = std::min(grids_.front()->rows_sharing(), rows_);
+  bool kept = false;
+  for (int64_t first = 0; first < lanes_;) {
+    const int64_t count = std::min(sharing, rows_ - first % rows_);
+    double sum = 0;
+    for (int64_t l = first; l < first + count; ++l) sum += change[static_cast<size_t>(l)];
+    if (sum < 0) {
+      kept = true;
+    } else {
+      for (int64_t i = 0; i < width; ++i) {
+        std::copy_n(old_errors_.data() + i * lanes_ + first, count, error(position + i) + first);
+        std::copy_n(old_codes_.data() + i * lanes_ + first, count,
+                    codes_.data() + (position + i) * lanes_ + first);
+        std::fill_n(moves_.data() + i * lanes_ + first, count, 0.0);
+      }
+    }
+    first += count;
+  }
+  return kept;
+}
+
+bool RowBlock::greedy_block_pass(Matrix<const double> h) {
+  const int64_t cols = weight_.cols;
+  bool changed = false;
+  const size_t size = static_cast<size_t>(width_ * lanes_);
+  old_errors_.resize(size);
+  old_codes_.resize(size);
+  moves_.resize(size);
+  AlignedBuffer<double> products(static_cast<size_t>(kPassBlock * stride_));  // (E H) of a block
+  for (int64_t first = 0, count; first < cols; first += count) {
+    count = whole_blocks(first, kPassBlock);
+    make_current(first, count);
+    std::fill_n(products.data(), count * stride_, 0.0);
+    add_product(part(h, first, 0, count, cols), lanes_of(error(0), cols),
+                lanes_of(products.data(), count), isa_);
+    for (int64_t position = first, width; position < first + count; position += width) {
+      width = block_width(position);
+      const double* product = products.data() + (position - first) * stride_;
+      for (int64_t i = 0; i < width; ++i) {
+        std::copy_n(error(position + i), lanes_, old_errors_.data() + i * lanes_);
+        std::copy_n(codes_.data() + (position + i) * lanes_, lanes_,
+                    old_codes_.data() + i * lanes_);
+      }
+      find_best_places(position, width, h, product);
+      round_lanes(position, width, target_);
+      if (!keep_better(position, width, h, product)) continue;
+      changed = true;
+      for (int64_t k = position; k < first + count; ++k) {
+        for (int64_t i = 0; i < width; ++i) {
+          add_scaled(h.at(position + i, k), moves_.data() + i * lanes_,
+                     products.data() + (k - first) * stride_, lanes_);
+        }
+      }
+    }
+  }
+  return changed;
+}
+
 void RowBlock::measure_losses() {
   const int64_t cols = weight_.cols;
   std::fill(losses_.begin(), losses_.end(), 0.0);

@@ -49,6 +49,11 @@ class RowBlock {
   /// @return whether a code changed.
   bool greedy_pass(Matrix<const double> h);
 
+  /// The same for grids of several columns, a block of columns of the rows that share parameters at
+  /// a time: to what the grid makes of the best place of the block given all others, if that has
+  /// less loss.
+  bool greedy_block_pass(Matrix<const double> h);
+
   /// e H e^T of a row so far.
   double loss(size_t candidate, int64_t row) const;
   /// Computes the losses anew, from all errors.
@@ -80,6 +85,9 @@ class RowBlock {
   /// Adds E_[from, to) R_[from, to),C to the sums of `count` current columns C from `position` on.
   void add_feedback(int64_t from, int64_t to, int64_t position, int64_t count);
   void round_block(int64_t position, int64_t width);
+  void find_best_places(int64_t position, int64_t width, Matrix<const double> h,
+                        const double* product);
+  bool keep_better(int64_t position, int64_t width, Matrix<const double> h, const double* product);
   void round_lanes(int64_t position, int64_t width, std::span<const double> target);
 
   Matrix<const float> weight_;  // [rows, cols] from row begin_ on
@@ -98,6 +106,9 @@ class RowBlock {
   std::vector<float> wanted_, value_;
   std::vector<uint16_t> chosen_;
   std::vector<double> target_;  // [width_, lanes]
+  // Of one block of columns in a greedy pass: errors and codes before, and what was added to them.
+  std::vector<double> old_errors_, moves_;  // [width_, lanes]
+  std::vector<uint16_t> old_codes_;         // [width_, lanes]
 };
 
 }  // namespace twofold
