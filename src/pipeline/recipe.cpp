@@ -309,7 +309,7 @@ std::optional<MethodChoice> choose(const Recipe& recipe, const Slot& slot) {
     fail(ErrorCode::kInvalidArgument, slot.name, "expected whole bits, found {}",
          *recipe.rules[*rule].mean_bits);
   }
-  return choose_method(recipe.rules[*rule].request);
+  return choose_method(recipe.rules[*rule].request, slot.shape[0], slot.shape[1]);
 }
 
 Recipe parse_recipe(std::string_view json, std::string_view where) {

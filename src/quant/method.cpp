@@ -87,7 +87,8 @@ MethodChoice choose_method(const MethodRequest& request) {
                       .grid = std::string(grid.name),
                       .rounding = std::string(rounding.name),
                       .group = request.group.value_or(method.default_group),
-                      .params = {}};
+                      .params = {},
+                      .note = {}};
   const std::vector<ParamSpec> specs = specs_of(transform, grid, rounding);
   choice.params = complete_params(specs, known_defaults(method, specs), request.params);
   const int needed = grid.needed_bits(choice.params);
@@ -112,6 +113,20 @@ void check_without_moment(const MethodRequest& request, std::string_view why) {
               .group = choice.group,
               .importance_unread = reason,
               .moment_unread = reason});
+}
+
+MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t cols) {
+  const MethodChoice choice = choose_method(request);
+  const std::string_view narrow = find_method(choice.method).narrow;
+  const int64_t width = find_grid(choice.grid).width;
+  if (narrow.empty() || std::min(rows, cols) >= width) return choice;
+  const Grid& grid = find_grid(find_method(narrow).grid);
+  MethodChoice other =
+      choose_method({.method = std::string(narrow),
+                     .bits = std::clamp(choice.bits, grid.min_bits, grid.max_bits)});
+  other.note = fmt::format("{} instead of {}: a side of [{}, {}] is below {}", narrow,
+                           choice.method, rows, cols, width);
+  return other;
 }
 
 bool needs_moment(const MethodChoice& choice) {

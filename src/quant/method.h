@@ -24,6 +24,8 @@ struct Method {
   int64_t default_group;
   std::map<std::string, std::string> defaults;  // settings that differ from the parts' own
   bool needs_moment = false;  // its definition does, though none of its parts must
+  // For matrices with a side below the width of the grid; empty: they are treated alike.
+  std::string_view narrow = {};
 };
 
 std::span<const Method> all_methods();
@@ -34,7 +36,8 @@ struct MethodChoice {
   std::string method, transform, grid, rounding;
   int bits = 0;
   int64_t group = 0;
-  Params params;  // of transform, grid and rounding together
+  Params params;     // of transform, grid and rounding together
+  std::string note;  // what a user should know about it: why another method than asked for
   friend bool operator==(const MethodChoice&, const MethodChoice&) = default;
 };
 
@@ -54,6 +57,9 @@ MethodChoice choose_method(const MethodRequest& request);
 /// here they are not. @param why they are not. A request that cannot do without them is not the
 /// matter here. @throws Error(kInvalidArgument) naming setting and method.
 void check_without_moment(const MethodRequest& request, std::string_view why);
+/// The same for a matrix [rows, cols]: by Method::narrow, at the bits asked for or the nearest that
+/// it has, if a side is below Grid::width.
+MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t cols);
 
 /// Whether a choice cannot be carried out without second moments.
 bool needs_moment(const MethodChoice& choice);

@@ -186,6 +186,7 @@ Solution solve(const MethodChoice& choice, const PreparedInput& input, const Pro
       {.weight = stored.weight, .moment = stored.moment(), .params = choice.params}, *grid, ctx);
   Solution solution;
   solution.notes = std::move(rounded.notes);
+  if (!choice.note.empty()) solution.notes.push_back(choice.note);
   const std::string note = find_transform(choice.transform).check_shape(choice.params, rows, cols);
   if (!note.empty()) solution.notes.push_back(note);
   solution.explore_seconds = rounded.explore_seconds;

@@ -115,7 +115,7 @@ double loss_in_memory(const ModelFiles& source, const MethodChoice& choice,
 
 TEST(InMemory, EveryMethodsFolderReloadsToTheLossOfTheModelInMemory) {
   ThreadPool pool(2, false);
-  const Context ctx{.pool = pool};
+  const Context ctx{.pool = pool, .isa = select_isa()};
   const TempFolder folder;
   const ModelFiles source = open_model(stories());
   const CalibrationOptions calibration{

@@ -58,7 +58,7 @@ void expect_handled(const std::vector<float>& weight, int64_t rows, const Second
                     .moment = &moment,
                     .input_name = "in",
                     .matrix_name = "w"},
-                   {.pool = pool});
+                   {.pool = pool, .isa = select_isa()});
     };
     const Solution solution = solved(1);
     validate(solution.q);

@@ -67,7 +67,7 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
                   .seed = 1,
                   .input_name = "in",
                   .matrix_name = "w"},
-                 {.pool = pool});
+                 {.pool = pool, .isa = select_isa()});
   }
   static MethodRequest request() {
     return {.method = GetParam().method, .bits = GetParam().bits, .group = GetParam().group};

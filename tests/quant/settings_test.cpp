@@ -61,7 +61,7 @@ Outcome outcome_of(const MethodRequest& request, Moment known, int draw = 0) {
                         .seed = static_cast<uint64_t>(draw),
                         .input_name = "in",
                         .matrix_name = "w"},
-                       {.pool = pool})
+                       {.pool = pool, .isa = select_isa()})
                      .q,
             .refusal = {}};
   } catch (const Error& error) {

@@ -131,6 +131,25 @@ SecondMoment correlated_moment(int64_t cols) {
   return moment;
 }
 
+TEST(TrellisMethods, LeaveNarrowMatricesToAnotherMethod) {
+  for (const char* name : {"trellis", "trellis-quip"}) {
+    const MethodRequest request{.method = name, .bits = 1};
+    EXPECT_EQ(choose_method(request, 16, 16), choose_method(request));
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{15, 64}, {64, 15}}) {
+      const MethodChoice choice = choose_method(request, rows, cols);
+      EXPECT_EQ(choice.grid, "levels");
+      EXPECT_EQ(choice.bits, 2);
+      EXPECT_NE(choice.note.find(name), std::string::npos);
+      const std::vector<float> w = normal_numbers(rows * cols, 0.02, "narrow");
+      const SecondMoment moment = correlated_moment(cols);
+      ThreadPool pool(1, false);
+      const Solution solution =
+          solve(choice, {.weight = {w.data(), rows, cols}, .moment = &moment}, {.pool = pool});
+      EXPECT_EQ(solution.notes.front(), choice.note);
+    }
+  }
+}
+
 class TrellisLoop : public ::testing::Test {
  protected:
   static constexpr int64_t kRows = 72, kCols = 92;
@@ -139,11 +158,8 @@ class TrellisLoop : public ::testing::Test {
                       const char* rounding = "ldlq") {
     params["damping"] = "0.001";
     if (std::string_view(rounding) == "nearest") params.clear();
-    MethodRequest request{.method = "hadamard-levels",
-                          .bits = 2,
-                          .grid = "trellis",
-                          .rounding = rounding,
-                          .params = std::move(params)};
+    MethodRequest request{
+        .method = "trellis", .bits = 2, .rounding = rounding, .params = std::move(params)};
     ThreadPool pool(threads, false);
     return solve(choose_method(request), {.weight = {w_.data(), kRows, kCols}, .moment = &moment_},
                  {.pool = pool, .isa = select_isa()});
