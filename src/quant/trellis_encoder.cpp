@@ -9,6 +9,10 @@
 namespace twofold {
 namespace {
 
+/// Steps before and after the ends of a stream that decide where these meet; half as many cost 0.4
+/// % of error.
+constexpr size_t kAround = 128;
+
 using Symbols = std::array<uint8_t, kTrellisSteps>;
 
 int16_t in_units(float level, int bits) {
@@ -99,11 +103,11 @@ TrellisPass TrellisEncoder::pass_template() const {
 
 TrellisTile TrellisEncoder::encode(const TrellisTarget& target, TrellisEnds ends,
                                    TrellisWorkspace& workspace) const {
-  constexpr size_t kSteps = kTrellisSteps, kHalf = kSteps / 2;
+  constexpr size_t kSteps = kTrellisSteps;
   workspace.survivors.ensure(kSteps * static_cast<size_t>(passes_->survivor_bytes));
-  // Twice around, so that the circle may be entered anywhere.
-  std::array<int16_t, kSteps + kHalf> units;
-  std::array<uint8_t, kSteps + kHalf> padding;
+  // A little more than once around, so that the circle can be entered before its first step.
+  std::array<int16_t, kSteps + kAround> units;
+  std::array<uint8_t, kSteps + kAround> padding;
   for (size_t step = 0; step < units.size(); ++step) {
     units[step] = in_units(target.value[step % kSteps], code_.bits);
     padding[step] = target.padding[step % kSteps];
@@ -113,7 +117,8 @@ TrellisTile TrellisEncoder::encode(const TrellisTarget& target, TrellisEnds ends
   TrellisPass pass = pass_template();
   pass.survivors = workspace.survivors.data();
   pass.metric = metric.data();
-  const auto run = [&](size_t from, int start) {
+  const auto run = [&](size_t from, size_t steps, int start) {
+    pass.steps = static_cast<int>(steps);
     pass.target = units.data() + from;
     pass.padding = padding.data() + from;
     pass.start = start;
@@ -125,12 +130,12 @@ TrellisTile TrellisEncoder::encode(const TrellisTarget& target, TrellisEnds ends
   };
   Symbols symbols;
   const bool twice = ends == TrellisEnds::kTwoPasses;
-  run(twice ? kHalf : 0, -1);
+  twice ? run(kSteps - kAround, 2 * kAround, -1) : run(0, kSteps, -1);
   passes_->trace(pass, likeliest(), symbols.data());
-  const int overlap = overlap_at(symbols, twice ? kHalf : 0, code_.bits, code_.window);
+  const int overlap = overlap_at(symbols, twice ? kAround : 0, code_.bits, code_.window);
   if (!twice) passes_->trace(pass, overlap, symbols.data());
   if (twice || overlap_at(symbols, 0, code_.bits, code_.window) != overlap) {
-    run(0, overlap);
+    run(0, kSteps, overlap);
     passes_->trace(pass, overlap, symbols.data());
   }
   // Where every way with these ends costs more than can be counted, the way may begin elsewhere.

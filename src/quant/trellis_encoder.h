@@ -17,7 +17,7 @@ namespace twofold {
 /// How the two ends of a stream are made to meet.
 enum class TrellisEnds {
   kOnePass,   // the end takes over the bits that suit the start best, if all ways to it begin so
-  kTwoPasses  // a first pass finds the bits that suit both
+  kTwoPasses  // a first pass over the steps around them finds the bits that suit both
 };
 
 /// What a tile is wanted to be.

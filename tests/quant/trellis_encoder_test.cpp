@@ -116,21 +116,23 @@ TEST_P(EveryTrellisEncoder, ChoosesTheSameOnEveryInstructionSet) {
 }
 
 TEST_P(EveryTrellisEncoder, KeepsItsErrorOnNormalTiles) {
-  // Of a source of variance 1; with the rate-distortion bound 2^-2b below.
+  // Of a source of variance 1; no code of b bits can come below 2^-2b.
   const TrellisCode& code = GetParam();
-  if (code.window != 12) GTEST_SKIP() << "windows of 6 bits promise less";
   constexpr double kMost[] = {0, 0.285, 0.0710, 0.0190, 0.0059};
+  constexpr double kMostLight[] = {0, 0.310, 0.0905, 0.0265};
   const TrellisEncoder encoder(code, select_isa());
   TrellisWorkspace workspace;
   Rng rng(77, "gaussian");
   double sum = 0;
-  constexpr int kTiles = 60;
-  for (int tile = 0; tile < kTiles; ++tile) {
+  const bool fast = code.window == 6 || select_isa() != Isa::kScalar;
+  const int tiles = fast ? 1000 : 40;
+  for (int tile = 0; tile < tiles; ++tile) {
     const TrellisTarget target = normal_tile(rng, code);
     sum +=
         squared_error(encoder, target, encoder.encode(target, TrellisEnds::kTwoPasses, workspace));
   }
-  EXPECT_LE(sum / (256 * kTiles) * code.unit * code.unit, kMost[code.bits] * 1.02);
+  EXPECT_LE(sum / (256.0 * tiles) * code.unit * code.unit,
+            (code.window == 12 ? kMost : kMostLight)[code.bits] * (fast ? 1 : 1.03));
 }
 
 TEST_P(EveryTrellisEncoder, SurvivesDegenerateTiles) {

@@ -21,31 +21,53 @@ std::array<uint16_t, kIndices> branch_costs(int target, const int16_t* levels) {
   return costs;
 }
 
+/// One step.  @return the least of `next`.
+template <int kBits>
+int step(const TrellisPass& pass, int at, const uint16_t* metric, uint16_t* next) {
+  const int overlaps = 1 << (pass.window - kBits);
+  const auto costs = branch_costs(pass.target[at], pass.levels);
+  uint8_t* survivors = pass.survivors + at * kMostOverlaps;
+  int least = kMost;
+  for (int p = 0; p < overlaps; ++p) {
+    int best = kMost + 1, oldest = 0;
+    for (int symbol = 0; symbol < 1 << kBits; ++symbol) {
+      const int window = p << kBits | symbol;
+      const int cost = costs[pass.index[window]];
+      const int sum = std::min(metric[window & (overlaps - 1)] + cost, kMost);
+      oldest = sum < best ? symbol : oldest;
+      best = std::min(best, sum);
+    }
+    next[p] = static_cast<uint16_t>(best);
+    survivors[p] = static_cast<uint8_t>(oldest);
+    least = std::min(least, best);
+  }
+  return least;
+}
+
+/// One step whose symbol is 0 and costs nothing.
+int padded_step(const TrellisPass& pass, int at, const uint16_t* metric, uint16_t* next) {
+  const int overlaps = 1 << (pass.window - pass.bits);
+  int least = kMost;
+  for (int p = 0; p < overlaps; ++p) {
+    next[p] = metric[p << pass.bits & (overlaps - 1)];
+    least = std::min<int>(least, next[p]);
+  }
+  std::fill_n(pass.survivors + at * kMostOverlaps, overlaps, uint8_t{0});
+  return least;
+}
+
 void run(const TrellisPass& pass) {
-  const int overlaps = 1 << (pass.window - pass.bits), symbols = 1 << pass.bits;
+  constexpr std::array kStep = {step<1>, step<2>, step<3>, step<4>};
+  const auto encoded_step = kStep[static_cast<size_t>(pass.bits - 1)];
+  const int overlaps = 1 << (pass.window - pass.bits);
   uint16_t* metric = pass.metric;
   for (int p = 0; p < overlaps; ++p) {
     metric[p] = static_cast<uint16_t>(pass.start < 0 || p == pass.start ? 0 : kMost);
   }
   std::array<uint16_t, kMostOverlaps> next;
-  for (int step = 0; step < pass.steps; ++step) {
-    const bool padded = pass.padding[step] != 0;
-    const auto costs = branch_costs(pass.target[step], pass.levels);
-    uint8_t* survivors = pass.survivors + step * kMostOverlaps;
-    int least = kMost;
-    for (int p = 0; p < overlaps; ++p) {
-      int best = kMost + 1, oldest = 0;
-      for (int symbol = 0; symbol < (padded ? 1 : symbols); ++symbol) {
-        const int window = p << pass.bits | symbol;
-        const int cost = padded ? 0 : costs[pass.index[window]];
-        const int sum = std::min(metric[window & (overlaps - 1)] + cost, kMost);
-        oldest = sum < best ? symbol : oldest;
-        best = std::min(best, sum);
-      }
-      next[static_cast<size_t>(p)] = static_cast<uint16_t>(best);
-      survivors[p] = static_cast<uint8_t>(oldest);
-      least = std::min(least, best);
-    }
+  for (int at = 0; at < pass.steps; ++at) {
+    const bool padded = pass.padding[at] != 0;
+    const int least = (padded ? padded_step : encoded_step)(pass, at, metric, next.data());
     for (int p = 0; p < overlaps; ++p) {
       metric[p] = static_cast<uint16_t>(next[static_cast<size_t>(p)] - least);
     }
