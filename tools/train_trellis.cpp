@@ -2,12 +2,13 @@
 // the mixing matrix and the 64 levels that have the least squared error on a normal source.
 //
 //   cmake --build build/release --target train_trellis
-//   build/release/tools/train_trellis > src/quant/trellis_constants.cpp     (one thread, minutes)
+//   build/release/tools/train_trellis > src/quant/trellis_constants.cpp     (one thread, a minute)
+//   clang-format -i src/quant/trellis_constants.cpp
 //
 // Of `kMatrices` random invertible matrices, each trained a little on few tiles, the best are
 // trained longer on more, and the best of those on other tiles wins. A round encodes all tiles with
 // the levels as int8, then moves each level to the mean of the numbers that got its index, as in
-// Lloyd's algorithm; at the end levels are sorted and sign and place of a level mean nothing.
+// Lloyd's algorithm, and sorts them.
 // The errors on tiles that no training saw go to the error stream. The same seed makes the same
 // file on every machine.
 #include <fmt/format.h>
