@@ -52,14 +52,14 @@ struct MethodRequest {
 
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
 MethodChoice choose_method(const MethodRequest& request);
+/// The same for a matrix [rows, cols]: by Method::narrow, at the bits asked for or the nearest that
+/// it has, if a side is below Grid::width.
+MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t cols);
 
 /// Refuses settings of a request that have an effect only where second moments are known, which
 /// here they are not. @param why they are not. A request that cannot do without them is not the
 /// matter here. @throws Error(kInvalidArgument) naming setting and method.
 void check_without_moment(const MethodRequest& request, std::string_view why);
-/// The same for a matrix [rows, cols]: by Method::narrow, at the bits asked for or the nearest that
-/// it has, if a side is below Grid::width.
-MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t cols);
 
 /// Whether a choice cannot be carried out without second moments.
 bool needs_moment(const MethodChoice& choice);
