@@ -13,6 +13,9 @@ SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12
 F32, F16 = 0, 1
 POOL = 1 << 20  # different weights in a file
 SPREAD = 0.02
+# Trellis-like types of ik_llama.cpp: number, bytes of 256 weights after a float32 scale per row. Those matrices its recipe has in the type.
+RANDOM_TYPES = {"IQ2_KT": (153, 68), "IQ3_KT": (154, 100)}
+RANDOM_TENSORS = re.compile(r"blk\.\d+\.(?:attn_q|attn_k|ffn_gate|ffn_up|ffn_down)\.weight")
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,29 @@ def bytes_per_token(path):
     if "output.weight" in sizes:
         del sizes["token_embd.weight"]
     return sum(sizes.values())
+
+
+def random_codes(source, target, kind, seed=0):
+    """Writes the model with its large matrices in a type whose codes take hours to find, at random: every code is valid and takes as long."""
+    number, super_bytes = RANDOM_TYPES[kind]
+    header, draw = _header(source), random.Random(seed)
+    tensors, infos, offset = [], b"", 0
+    for name, info, place, size in header.tensors:
+        data = None
+        if RANDOM_TENSORS.fullmatch(name):
+            cols, rows = struct.unpack("<QQ", info[4:20])
+            row_bytes, scale = cols // 256 * super_bytes, struct.pack("<f", 1e-3)
+            data = b"".join(scale + draw.randbytes(row_bytes) for _ in range(rows))
+            info, size = info[:20] + struct.pack("<I", number), len(data) + _padding(len(data))
+        infos += _string(name) + info + struct.pack("<Q", offset)
+        offset += size
+        tensors.append((place, size, data))
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(header.entries)) + b"".join(data for _, data in header.entries) + infos
+    with source.open("rb") as original, target.open("wb") as file:
+        file.write(head + bytes(-len(head) % header.alignment))
+        for place, size, data in tensors:
+            original.seek(header.start + place)
+            file.write(original.read(size) if data is None else data.ljust(size, b"\0"))
 
 
 def repeat_layers(source, target, layers):

@@ -17,6 +17,8 @@ LIMITS = {(GENERATE, 4): {IK: {1: 1.05, 2: 1.05}, LLAMA: {1: 1.28, 2: 1.15}},
           **{(PROMPT, bits): {IK: {1: 1.1, 2: 1.15}, LLAMA: {1: 1.9, 2: 1.65}} for bits in (4, 3, 2)}}
 LEAST_OVER_TIER = 3.0  # prompts with AMX over those of the instruction set below
 PLANES, AFFINE = "r16-b3", "r16-u3"  # planes of GPTQT are not slower than GPTQ's integers, which have no limit of their own
+PLAIN_2 = "r16-u2-g64"  # prompts of the trellis of 2 bits are as fast within 5 %
+TRELLIS = {"r16-tr3": ("IQ3_KT", 3.5), "r16-tr2": ("IQ2_KT", 4.0)}  # our trellises beside the peer's, least ratio generating
 AIMS = {4: 0.9, 3: 0.8, 2: 0.8}  # shares of the measured bandwidth when generating
 
 
@@ -52,6 +54,8 @@ def beside(ours, others, what, threads):
 def limit_of(limits, what, one, held, engine, threads):
     if (what, one.name) == (GENERATE, AFFINE) or (one.name in held and not one.tier):
         return None  # the tier below AMX is the one whose prompts have a limit over the peers
+    if what == GENERATE and one.name in TRELLIS:
+        return 1.0 if threads > 1 else None  # not slower than plain codes of as many bits
     return limits.get((what, one.bits), {}).get(engine, {}).get(threads)
 
 
@@ -82,6 +86,24 @@ def own_verdicts(contestants):
             rivals = beside(one, {OURS: other}, what, threads)
             if rivals:
                 verdicts.append(Verdict(what, one, threads, rivals, limit, OURS))
+    return verdicts
+
+
+def trellis_verdicts(contestants):
+    """Our trellises beside the peer's, and their prompts beside those of a plain format."""
+    verdicts = []
+    for one in (one for one in contestants if one.engine == OURS and one.name in TRELLIS):
+        kind, least = TRELLIS[one.name]
+        plain = next((other for other in contestants if other.label == one.label.replace(one.name, PLAIN_2)), None)
+        theirs = [other for other in contestants if other.engine == IK and other.name.split()[0] == kind]
+        for what, threads in sorted(one.figures):
+            if what == PROMPT and one.bits != 2:
+                continue
+            fastest = max(theirs, key=lambda other: other.median(what, threads), default=None)  # pylint: disable=cell-var-from-loop
+            rivals = beside(one, {OURS: plain} if what == PROMPT else {IK: fastest}, what, threads)
+            if rivals:
+                limit = 0.95 if what == PROMPT else least if threads > 1 else None
+                verdicts.append(Verdict(what, one, threads, rivals, limit, next(iter(rivals))))
     return verdicts
 
 

@@ -71,6 +71,16 @@ class Files(unittest.TestCase):
         self.assertEqual(len(found), 2 + 7 * 5)
         self.assertEqual(found["model.layers.4.mlp.down_proj.weight"], (40, 88))
 
+    def test_random_codes_take_the_place_of_the_large_matrices(self):
+        shape = gguf_file.Shape(hidden=256, layers=1, heads=4, kv_heads=2, ffn=512, vocab=512)
+        gguf_file.write_model(self.work / "f16", shape)
+        gguf_file.random_codes(self.work / "f16", self.work / "coded", "IQ2_KT")
+        # Attention of queries and keys, gate and up: rows of 256; down: rows of 512.
+        rows = 256 + 128 + 512 + 512
+        saved = rows * (512 - 72) + 256 * (1024 - 140)
+        difference = gguf_file.bytes_per_token(self.work / "f16") - gguf_file.bytes_per_token(self.work / "coded")
+        self.assertEqual(difference, saved)
+
     def test_the_named_shape_has_as_many_weights_as_its_name(self):
         for name, weights in (("1.1b", 1.1e9), ("7b", 6.7e9), ("135m", 135e6)):
             count = sum(cols * (rows or 1) for _, cols, rows in gguf_file.SHAPES[name].tensors())
@@ -163,6 +173,15 @@ class Ratios(unittest.TestCase):
         self.assertEqual(list(turns.judged_pairs([best, below, ik], "prompt", 1)), [(below, ik)])
         own, = verdicts.own_verdicts([best, below, ik])
         self.assertEqual((own.rivals["twofold"], own.limit, own.met), ((below, 4), 3.0, True))
+
+    def test_trellises_have_limits_over_the_peer_s_and_over_plain_codes(self):
+        ours = finished("twofold", "r16-tr2", 2, generate=(40,), prompt=(95,), threads=2)
+        plain = finished("twofold", "r16-u2-g64", 2, generate=(50,), prompt=(100,), threads=2)
+        ik = finished("ik_llama.cpp", "IQ2_KT -rtr 1", 2, generate=(10,), threads=2)
+        found = verdicts.trellis_verdicts([ours, plain, ik])
+        self.assertEqual([(one.what, one.judged, list(one.rivals.values())[0][1], one.met) for one in found],
+                         [("generate", "ik_llama.cpp", 4, True), ("prompt", "twofold", 0.95, True)])
+        self.assertEqual(len(verdicts.own_table(found).splitlines()), 3)
 
     def test_planes_are_held_against_integers(self):
         planes, integers = (finished("twofold", name, 3, generate=values) for name, values in (("r16-b3", (30,)), ("r16-u3", (40,))))
