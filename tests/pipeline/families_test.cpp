@@ -7,6 +7,7 @@
 #include "engine/model.h"
 #include "pipeline/quantize_model.h"
 #include "pipeline/support.h"
+#include "quant/method.h"
 
 namespace twofold {
 namespace {
@@ -17,12 +18,40 @@ using testing::TempFolder;
 using testing::test_data;
 namespace fs = std::filesystem;
 
-/// Nearest rounding, binary planes after GPTQT's grid with feedback, random orthogonal transforms.
-struct Treatment {
-  const char* method;
-  int bits;
-};
-constexpr Treatment kTreatments[] = {{"rtn", 4}, {"gptqt", 3}, {"quip", 2}};
+/// What a method does to a matrix, as far as a family of models could notice.
+enum class Kind { kUniform, kBinary, kOther, kTransformed };
+constexpr Kind kKinds[] = {Kind::kUniform, Kind::kBinary, Kind::kOther, Kind::kTransformed};
+
+Kind kind_of(const Method& method) {
+  const MethodChoice choice = choose_method({.method = std::string(method.name)});
+  if (choice.transform != "none") return Kind::kTransformed;
+  const Scheme scheme = scheme_for(choice, 64, 64);
+  if (scheme.kind == ValueKind::kAffine) return Kind::kUniform;
+  // Binary codings are the tables that can be stored as bit planes.
+  const std::vector<ParamSpec>& params = find_grid(choice.grid).params;
+  const bool planes = std::ranges::find(params, "storage", &ParamSpec::name) != params.end();
+  return scheme.kind == ValueKind::kTable && planes ? Kind::kBinary : Kind::kOther;
+}
+
+/// The methods of one kind, in the order of the registry.
+std::vector<const Method*> methods_of(Kind kind) {
+  std::vector<const Method*> methods;
+  for (const Method& method : all_methods()) {
+    if (kind_of(method) == kind) methods.push_back(&method);
+  }
+  return methods;
+}
+
+/// One method of every kind for the n-th model: the models take turns, so that together they have
+/// them all.
+std::vector<const Method*> methods_for(size_t n) {
+  std::vector<const Method*> chosen;
+  for (const Kind kind : kKinds) {
+    const std::vector<const Method*> methods = methods_of(kind);
+    chosen.push_back(methods.at(n % methods.size()));
+  }
+  return chosen;
+}
 
 std::vector<fs::path> tiny_folders() {
   std::vector<fs::path> folders;
@@ -70,25 +99,37 @@ TEST(Families, EveryOneHasATinyModel) {
   }
 }
 
+TEST(Families, TogetherMeetEveryMethodAndEachOneOfEveryKind) {
+  std::set<const Method*> met;
+  const size_t models = tiny_folders().size();
+  for (size_t n = 0; n < models; ++n) {
+    for (const Method* method : methods_for(n)) met.insert(method);
+  }
+  EXPECT_EQ(met.size(), all_methods().size());
+  EXPECT_EQ(methods_of(Kind::kUniform).front()->name, "rtn") << "the simplest comes first";
+}
+
 TEST(Families, EveryOneIsQuantizedAndReadBack) {
   ThreadPool pool(2);
   const Context ctx{.pool = pool};
   TempFolder folder;
+  size_t turn = 0;
   for (const fs::path& tiny : tiny_folders()) {
     const std::string name = tiny.filename().string();
     const ModelFiles source = open_model(with_tokenizer(tiny, folder / name));
     const double plain = loss_of(*Model::load(folder / name), ctx);
-    for (const Treatment& treatment : kTreatments) {
-      const fs::path output = folder / fmt::format("{}-{}", name, treatment.method);
+    for (const Method* method : methods_for(turn++)) {
+      const fs::path output = folder / fmt::format("{}-{}", name, method->name);
       const CalibrationOptions calibration{
           .files = {test_data("text") / "ts-calibration.txt"}, .samples = 4, .context = 32};
       const QuantizeReport report = quantize_model(
-          source, testing::recipe_of(treatment.method, treatment.bits),
+          source, testing::recipe_of(std::string(method->name), method->default_bits),
           {.output = output, .seed = 3, .command_line = "test", .calibration = calibration}, ctx);
       const ModelFiles made = open_model(output);
       const double loss = loss_of(*Model::load(output), ctx);
       EXPECT_TRUE(std::isfinite(loss)) << output;
-      EXPECT_LT(loss, plain + (treatment.bits == 4 ? 3 : 20)) << output;
+      const bool fine = kind_of(*method) == Kind::kUniform && method->default_bits >= 4;
+      EXPECT_LT(loss, plain + (fine ? 3 : 20)) << output;
       for (const Slot& slot : made.slots) {
         if (slot.shape.size() != 2) continue;
         const auto row = std::ranges::find(report.matrices, slot.name, &MatrixReport::name);
@@ -96,7 +137,9 @@ TEST(Families, EveryOneIsQuantizedAndReadBack) {
         EXPECT_EQ(row->quantized, !slot.format.empty()) << slot.name;
         EXPECT_GT(row->bytes, 0) << slot.name;
         if (!is_block_linear(slot.role)) continue;
-        EXPECT_EQ(row->method, treatment.method) << slot.name;
+        const MethodChoice expected = choose_method(  // of narrow matrices another
+            {.method = std::string(method->name)}, slot.shape[0], slot.shape[1]);
+        EXPECT_EQ(row->method, expected.method) << slot.name;
         EXPECT_TRUE(row->proxy_loss && std::isfinite(*row->proxy_loss)) << output << slot.name;
       }
       fs::remove_all(output);
