@@ -3,6 +3,7 @@
 // for bit, whatever the shape, the number of rows and the cut of the work.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -233,33 +234,48 @@ TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   }
 }
 
-// Kernels may add products of close levels in 16 bits: levels that span just what fits and one
-// more, at both ends of int8, with activations that make the sums as large as they get.
-TEST(KernelLimits, TablesOfEverySpanDoNotSaturate) {
+/// Of format `name`, half of the codes the highest. The levels are `lowest`, one `unit` above it,
+/// and from then on `span` units above it.
+QuantizedMatrix far_levels(const std::string& name, int64_t rows, int64_t cols, int lowest,
+                           int unit, int span) {
+  QuantizedMatrix q = testing::random_quantized(parse_format(name).scheme, rows, cols, name);
+  const auto level = [&](int steps) { return static_cast<float>(lowest + unit * steps); };
+  q.levels.assign(q.levels.size(), level(span));
+  q.levels[0] = level(0);
+  if (span > 1) q.levels[1] = level(1);
+  const auto last = static_cast<uint16_t>((1u << q.scheme.bits) - 1);
+  for (uint16_t& code : q.codes) code &= last;
+  std::fill_n(q.codes.begin(), q.codes.size() / 2, last);
+  if (q.scheme.kind == ValueKind::kTrellis) link_symbols(q);
+  return q;
+}
+
+// Kernels may add products of close levels in 16 bits, less the lowest and divided by what divides
+// all differences: levels that span just what fits and one more, at both ends of int8, with
+// activations that make the sums as large as they get.
+TEST(KernelLimits, LevelsOfEverySpanDoNotSaturate) {
   ThreadPool pool(1, false);
   constexpr int64_t kRows = 20, kCols = 96, kTokens = 13;
-  for (const char* name : {"r16-t2", "r16-t3", "r16-t4", "r16-t5", "r16-t6", "r16-t7", "r16-t8"}) {
+  for (const char* name : {"r16-t2", "r16-t3", "r16-t4", "r16-t5", "r16-t6", "r16-t7", "r16-t8",
+                           "r16-tr2", "r16-tr3s"}) {
     const Format format = parse_format(name);
-    for (const int span : {0, 15, 16, 17, 32, 33, 64, 65, 128, 129, 130, 255}) {
-      for (const int lowest : {-128, 127 - span}) {
-        QuantizedMatrix q = testing::random_quantized(format.scheme, kRows, kCols, name);
-        q.levels.assign(q.levels.size(), static_cast<float>(lowest + span));
-        q.levels.front() = static_cast<float>(lowest);
-        for (size_t i = 0; i < q.codes.size() / 2; ++i) {
-          q.codes[i] = static_cast<uint16_t>((1u << q.scheme.bits) - 1);
-        }
-        const PackedMatrix packed = pack(q);
-        const PackedView view = packed_view(packed);
-        const int64_t whole[] = {0, view.blocks};
-        for (const float sign : {1.0f, -1.0f}) {
-          const std::vector<float> x(static_cast<size_t>(kTokens * kCols), 127 * sign);
-          Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, best_isa(), pool);
-          const std::vector<float> expected =
-              product(view, *all_kernels().front(), rounded, kRows, whole);
-          for (const Kernel* kernel : kernels_of(format)) {
-            if (!cpu_has(kernel->isa)) continue;
-            ASSERT_EQ(product(view, *kernel, rounded, kRows, whole), expected)
-                << kernel->name << ", levels " << lowest << " to " << lowest + span;
+    for (const int unit : {1, 3, 4}) {
+      for (const int span : {0, 15, 16, 17, 32, 33, 63, 64, 65, 85, 128, 129, 130, 255}) {
+        if (unit * span > 255) continue;
+        for (const int lowest : {-128, 127 - unit * span}) {
+          const PackedMatrix packed = pack(far_levels(name, kRows, kCols, lowest, unit, span));
+          const PackedView view = packed_view(packed);
+          const int64_t whole[] = {0, view.blocks};
+          for (const float sign : {1.0f, -1.0f}) {
+            const std::vector<float> x(static_cast<size_t>(kTokens * kCols), 127 * sign);
+            Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, best_isa(), pool);
+            const std::vector<float> expected =
+                product(view, *all_kernels().front(), rounded, kRows, whole);
+            for (const Kernel* kernel : kernels_of(format)) {
+              if (!cpu_has(kernel->isa)) continue;
+              ASSERT_EQ(product(view, *kernel, rounded, kRows, whole), expected)
+                  << kernel->name << ", levels " << lowest << " to " << lowest + unit * span;
+            }
           }
         }
       }

@@ -33,6 +33,7 @@ TWOFOLD_INLINE Ints zero_ints() { return _mm256_setzero_si256(); }
 TWOFOLD_INLINE Ints and_bits(Ints a, Ints b) { return _mm256_and_si256(a, b); }
 TWOFOLD_INLINE Ints or_bits(Ints a, Ints b) { return _mm256_or_si256(a, b); }
 TWOFOLD_INLINE Ints xor_bits(Ints a, Ints b) { return _mm256_xor_si256(a, b); }
+TWOFOLD_INLINE Ints xor_bits(Ints a, Ints b, Ints c) { return xor_bits(xor_bits(a, b), c); }
 TWOFOLD_INLINE Ints right_16(Ints a, int by) { return _mm256_srli_epi16(a, by); }
 TWOFOLD_INLINE Ints left_16(Ints a, int by) { return _mm256_slli_epi16(a, by); }
 TWOFOLD_INLINE Ints right_32(Ints a, int by) { return _mm256_srli_epi32(a, by); }
@@ -64,6 +65,25 @@ TWOFOLD_INLINE Ints load_next_rows(const uint8_t* line, int after) {
   int32_t last;
   __builtin_memcpy(&last, line + after, 4);
   return _mm256_blend_epi32(load_bytes(line + 4), set_32(last), 0x80);
+}
+/// In place of the odd units of kUnit bytes of a the even ones of b.
+template <int kUnit>
+TWOFOLD_INLINE Ints even_then_even(Ints a, Ints b) {
+  if constexpr (kUnit == 2) return _mm256_blend_epi16(a, left_32(b, 16), 0xAA);
+  return or_bits(and_bits(a, set_16(0x00FF)), left_16(b, 8));
+}
+/// In place of the even units of b the odd ones of a.
+template <int kUnit>
+TWOFOLD_INLINE Ints odd_then_odd(Ints a, Ints b) {
+  if constexpr (kUnit == 2) return _mm256_blend_epi16(b, right_32(a, 16), 0x55);
+  return or_bits(right_16(a, 8), and_bits(b, set_16(0xFF00)));
+}
+/// Bytes 4 j to 4 j + 3 of each 32 become the bytes j, j + 8, j + 16 and j + 24.
+TWOFOLD_INLINE Ints every_eighth(Ints v) {
+  const __m128i bytes = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+  const __m128i words = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+  v = look_up(v, _mm256_broadcastsi128_si256(bytes));
+  return look_up(_mm256_permute4x64_epi64(v, 0xD8), _mm256_broadcastsi128_si256(words));
 }
 /// 0, 1, 2, 3 in the four 32-bit parts of each lane: the row within it.
 TWOFOLD_INLINE Ints rows_of_lanes() { return _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3); }

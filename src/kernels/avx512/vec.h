@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/avx512/transpose.h"
+
 namespace {
 
 #define TWOFOLD_INLINE [[gnu::always_inline]] static inline
@@ -29,6 +31,9 @@ TWOFOLD_INLINE Ints zero_ints() { return _mm512_setzero_si512(); }
 TWOFOLD_INLINE Ints and_bits(Ints a, Ints b) { return _mm512_and_si512(a, b); }
 TWOFOLD_INLINE Ints or_bits(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 TWOFOLD_INLINE Ints xor_bits(Ints a, Ints b) { return _mm512_xor_si512(a, b); }
+TWOFOLD_INLINE Ints xor_bits(Ints a, Ints b, Ints c) {
+  return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
 TWOFOLD_INLINE Ints right_16(Ints a, int by) {
   return _mm512_srli_epi16(a, static_cast<unsigned>(by));
 }
@@ -75,6 +80,13 @@ TWOFOLD_INLINE Ints blend_rows(Ints a, Ints b) {
 TWOFOLD_INLINE Ints load_next_rows(const uint8_t* line, int /*after*/) {
   const Ints rows = load_bytes(line);
   return _mm512_alignr_epi32(rows, rows, 1);
+}
+/// Bytes 4 j to 4 j + 3 of each 32 become the bytes j, j + 8, j + 16 and j + 24.
+TWOFOLD_INLINE Ints every_eighth(Ints v) {
+  const __m128i bytes = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+  const __m128i words = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+  v = look_up(v, _mm512_broadcast_i32x4(bytes));
+  return look_up(_mm512_permutex_epi64(v, 0xD8), _mm512_broadcast_i32x4(words));
 }
 /// 0, 1, 2, 3 in the four 32-bit parts of each lane: the row within it.
 TWOFOLD_INLINE Ints rows_of_lanes() {

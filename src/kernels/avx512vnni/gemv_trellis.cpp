@@ -36,23 +36,23 @@ void multiply(const MatmulArgs& args) {
   gemv_rows<Values>(ordered);
 }
 
-template <int kWindow, int kBits>
+template <int kBits, int kWindow>
 constexpr Kernel kernel(const char* name) {
   return {.name = name,
           .isa = twofold::Isa::kAvx512Vnni,
           .min_m = 1,
           .max_m = kMostRows,
-          .accepts = accepts_windows<kWindow, kBits>,
+          .accepts = accepts_windows<kBits, kWindow>,
           .scratch_bytes = scratch_bytes,
           .run = multiply<TrellisValues<kBits, kWindow>>,
           .contiguous = true};
 }
 
 constexpr Kernel kKernels[] = {
-    kernel<12, 1>("gemv-trellis1-avx512vnni"), kernel<12, 2>("gemv-trellis2-avx512vnni"),
-    kernel<12, 3>("gemv-trellis3-avx512vnni"), kernel<12, 4>("gemv-trellis4-avx512vnni"),
-    kernel<6, 1>("gemv-trellis1s-avx512vnni"), kernel<6, 2>("gemv-trellis2s-avx512vnni"),
-    kernel<6, 3>("gemv-trellis3s-avx512vnni"),
+    kernel<1, 12>("gemv-trellis1-avx512vnni"), kernel<2, 12>("gemv-trellis2-avx512vnni"),
+    kernel<3, 12>("gemv-trellis3-avx512vnni"), kernel<4, 12>("gemv-trellis4-avx512vnni"),
+    kernel<1, 6>("gemv-trellis1s-avx512vnni"), kernel<2, 6>("gemv-trellis2s-avx512vnni"),
+    kernel<3, 6>("gemv-trellis3s-avx512vnni"),
 };
 
 }  // namespace

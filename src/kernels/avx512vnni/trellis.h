@@ -3,7 +3,9 @@
 // instruction multiplies all 64 bytes of a line by a matrix [8, 8].
 #pragma once
 
+#include "kernels/avx512/transpose.h"
 #include "kernels/avx512vnni/weights.h"
+#include "kernels/trellis_columns.h"
 
 namespace {
 
@@ -24,10 +26,10 @@ constexpr ByteNumbers kLaterRun = [] {
   return from;
 }();
 
-/// Values of a trellis. `value(step, j)` are the columns j, j + 8, j + 16 and j + 24 of the step.
+/// Values of a trellis.
 template <int kBits, int kWindow>
-struct TrellisValues {
-  static constexpr int kColumns = 32, kLines = kBits;
+struct TrellisValues : TrellisColumns<TrellisValues<kBits, kWindow>> {
+  static constexpr int kLines = kBits;
   static constexpr bool kWide = false;
   using SharedByBlocks = void;
   /// Bit 0 of a byte is bit -kMostBefore to kWindow - 1 of a window.
@@ -80,74 +82,11 @@ struct TrellisValues {
     }
     return _mm512_permutexvar_epi8(index, table);
   }
-  [[gnu::always_inline]] inline __m512i value(const uint8_t* step, int j) const {
-    switch (j) {
-      case 0:
-        return column<0>(step);
-      case 1:
-        return column<1>(step);
-      case 2:
-        return column<2>(step);
-      case 3:
-        return column<3>(step);
-      case 4:
-        return column<4>(step);
-      case 5:
-        return column<5>(step);
-      case 6:
-        return column<6>(step);
-      default:
-        return column<7>(step);
-    }
-  }
-
-  /// Columns 4 j to 4 j + 3 to vector j: two transpositions of 4 x 4 bytes in each lane.
-  [[gnu::always_inline]] inline void unpack(const uint8_t* step, __m512i (&out)[8]) const {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const __m512i a = value(step, 4 * half), b = value(step, 4 * half + 1);
-      const __m512i c = value(step, 4 * half + 2), d = value(step, 4 * half + 3);
-      const __m512i ab0 = even_then_even<1>(a, b), ab1 = odd_then_odd<1>(a, b);
-      const __m512i cd0 = even_then_even<1>(c, d), cd1 = odd_then_odd<1>(c, d);
-      out[half] = even_then_even<2>(ab0, cd0);
-      out[2 + half] = even_then_even<2>(ab1, cd1);
-      out[4 + half] = odd_then_odd<2>(ab0, cd0);
-      out[6 + half] = odd_then_odd<2>(ab1, cd1);
-    }
-  }
-
- private:
-  /// Every second unit of kUnit bytes.
-  static constexpr uint64_t odd_units(int unit) {
-    return unit == 1 ? 0xAAAAAAAAAAAAAAAA : 0xCCCCCCCCCCCCCCCC;
-  }
-  /// The bytes kBy further on, in each 128 bits.
-  template <int kBy>
-  TWOFOLD_INLINE __m512i from_bytes() {
-    const __m128i own = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm512_broadcast_i32x4(_mm_add_epi8(own, _mm_set1_epi8(kBy)));
-  }
-  /// In place of the odd units of a the even ones of b; in place of the even units of b the odd
-  /// ones of a.
-  template <int kUnit>
-  TWOFOLD_INLINE __m512i even_then_even(__m512i a, __m512i b) {
-    return _mm512_mask_shuffle_epi8(a, odd_units(kUnit), b, from_bytes<-kUnit>());
-  }
-  template <int kUnit>
-  TWOFOLD_INLINE __m512i odd_then_odd(__m512i a, __m512i b) {
-    return _mm512_mask_shuffle_epi8(b, ~odd_units(kUnit), a, from_bytes<kUnit>());
-  }
 };
 
 template <int kBits>
 using LongTrellisValues = TrellisValues<kBits, 12>;
 template <int kBits>
 using LightTrellisValues = TrellisValues<kBits, 6>;
-
-template <int kWindow, int kBits>
-bool accepts_windows(const twofold::WeightKind& kind) {
-  return kind.values == twofold::WeightValues::kTrellis && kind.bits == kBits &&
-         kind.window == kWindow;
-}
 
 }  // namespace

@@ -64,9 +64,9 @@ constexpr auto accepts_row_table = accepts_values<twofold::WeightValues::kRowTab
 template <int kBits>
 constexpr auto accepts_wide = accepts_values<twofold::WeightValues::kWideTable, kBits>;
 template <int kBits>
-constexpr auto accepts_trellis = accepts_windows<12, kBits>;
+constexpr auto accepts_trellis = accepts_windows<kBits, 12>;
 template <int kBits>
-constexpr auto accepts_light = accepts_windows<6, kBits>;
+constexpr auto accepts_light = accepts_windows<kBits, 6>;
 template <int kBits>
 bool accepts_planes(const twofold::WeightKind& kind) {
   return kind.planes && kind.bits == kBits;

@@ -42,8 +42,8 @@ TWOFOLD_INLINE void unpack_step(const Values& values, const uint8_t* step,
 }
 
 template <class Values>
-void unpack(const PackedView& w, const Values& matrix, const uint8_t* block, int part,
-            uint8_t* slab) {
+[[gnu::noinline]] void unpack(const PackedView& w, const Values& matrix, const uint8_t* block,
+                              int part, uint8_t* slab) {
   Values values = matrix;
   for (int64_t g = 0; g < w.groups; ++g) {
     values.load_group(w, block, g, part);
@@ -64,13 +64,13 @@ void unpack(const PackedView& w, const Values& matrix, const uint8_t* block, int
   }
 }
 
-/// Adds the products of `columns` columns, a multiple of 32 with the padding.
+/// Adds the products of `columns` columns, a multiple of 32 with the padding, times `unit`.
 /// @param kSums pairs of products that are added in 16 bits.
 template <int kSums, int kM>
 [[gnu::always_inline]] inline void multiply_narrow(const uint8_t* slab, const int8_t* x,
-                                                   int64_t stride, int64_t columns,
+                                                   int64_t stride, int64_t columns, int unit,
                                                    Ints (&acc)[kM]) {
-  const Ints ones = set_16(1);
+  const Ints units = set_16(unit);
   for (int64_t c = 0; c < columns; c += 4 * kSums) {
     Ints part[kM];
 #pragma GCC unroll 8
@@ -83,21 +83,20 @@ template <int kSums, int kM>
       }
     }
 #pragma GCC unroll 12
-    for (int i = 0; i < kM; ++i) acc[i] = add_32(acc[i], multiply_16(part[i], ones));
+    for (int i = 0; i < kM; ++i) acc[i] = add_32(acc[i], multiply_16(part[i], units));
     slab += kSums * kVectorBytes;
   }
 }
 
 template <int kM>
 [[gnu::always_inline]] inline void multiply_wide(const uint8_t* slab, const WideRows& x,
-                                                 int64_t stride, int64_t begin, int64_t end,
-                                                 Ints (&acc)[kM]) {
+                                                 int64_t begin, int64_t end, Ints (&acc)[kM]) {
   for (int64_t c = begin; c < end; c += 4) {
     const Ints w = load_bytes(slab);
     const Ints even = even_columns(w), odd = odd_columns(w);
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i) {
-      const int64_t at = i * stride + c;
+      const int64_t at = i * x.stride + c;
       acc[i] = add_32(acc[i], multiply_16(even, four_columns(x.even + at)));
       acc[i] = add_32(acc[i], multiply_16(odd, four_columns(x.odd + at)));
     }
@@ -110,9 +109,9 @@ template <int kM>
 /// Group g of `part` of `block`: total += a S + b X, for kM rows of activations. A function of its
 /// own, so that what lives across groups takes no registers from the sums.
 /// @param kSums as in multiply_narrow, or 0: wide values
-/// @param offset what all weights are larger than the bytes of the slab
+/// @param meaning of the bytes of the slab
 template <int kSums, int kM>
-[[gnu::noinline]] void add_group(const PackedView& w, int32_t offset, const Int8Rows& x,
+[[gnu::noinline]] void add_group(const PackedView& w, const Meaning& meaning, const Int8Rows& x,
                                  const WideRows& wide, const uint8_t* slab, int64_t block, int part,
                                  int64_t g, Floats (&total)[kM]) {
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
@@ -127,12 +126,12 @@ template <int kSums, int kM>
     Ints acc[kM];
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i) {
-      acc[i] = kSums == 0 ? zero_ints() : set_32(offset * x.sums[i * x.segments + s]);
+      acc[i] = kSums == 0 ? zero_ints() : set_32(meaning.offset * x.sums[i * x.segments + s]);
     }
     if constexpr (kSums == 0) {
-      multiply_wide<kM>(from, wide, x.stride, begin, end, acc);
+      multiply_wide<kM>(from, wide, begin, end, acc);
     } else {
-      multiply_narrow<kSums, kM>(from, x.values + begin, x.stride, end - begin, acc);
+      multiply_narrow<kSums, kM>(from, x.values + begin, x.stride, end - begin, meaning.unit, acc);
     }
 #pragma GCC unroll 12
     for (int i = 0; i < kM; ++i) {
@@ -150,14 +149,14 @@ template <int kSums, int kM>
 
 /// All columns for one vector of rows, `part` of `block`, and kM rows of activations.
 template <int kSums, int kM>
-void multiply_tile(const MatmulArgs& args, int32_t offset, const Int8Rows& x, const WideRows& wide,
-                   const uint8_t* slab, int64_t block, int part, float* y) {
+void multiply_tile(const MatmulArgs& args, const Meaning& meaning, const Int8Rows& x,
+                   const WideRows& wide, const uint8_t* slab, int64_t block, int part, float* y) {
   const PackedView& w = *args.weights;
   Floats total[kM];
 #pragma GCC unroll 12
   for (int i = 0; i < kM; ++i) total[i] = zero_floats();
   for (int64_t g = 0; g < w.groups; ++g) {
-    add_group<kSums, kM>(w, offset, x, wide, slab, block, part, g, total);
+    add_group<kSums, kM>(w, meaning, x, wide, slab, block, part, g, total);
   }
   const int64_t row = block * 16 + part * kVectorRows;
 #pragma GCC unroll 12
@@ -166,20 +165,20 @@ void multiply_tile(const MatmulArgs& args, int32_t offset, const Int8Rows& x, co
 
 /// multiply_tile for up to kM rows of activations.
 template <int kSums, int kM>
-void multiply_rows(int64_t rows, const MatmulArgs& args, int32_t offset, const Int8Rows& x,
+void multiply_rows(int64_t rows, const MatmulArgs& args, const Meaning& meaning, const Int8Rows& x,
                    const WideRows& wide, const uint8_t* slab, int64_t block, int part, float* y) {
   if constexpr (kM > 1) {
     if (rows < kM) {
-      multiply_rows<kSums, kM - 1>(rows, args, offset, x, wide, slab, block, part, y);
+      multiply_rows<kSums, kM - 1>(rows, args, meaning, x, wide, slab, block, part, y);
       return;
     }
   }
-  multiply_tile<kSums, kM>(args, offset, x, wide, slab, block, part, y);
+  multiply_tile<kSums, kM>(args, meaning, x, wide, slab, block, part, y);
 }
 
 /// Blocks [block, block + blocks), whose slabs are in the scratch memory.
 template <int kSums>
-void multiply_slabs(const MatmulArgs& args, int32_t offset, int64_t block, int64_t blocks) {
+void multiply_slabs(const MatmulArgs& args, const Meaning& meaning, int64_t block, int64_t blocks) {
   const PackedView& w = *args.weights;
   Int8Rows x = args.x;
   float* y = args.y;
@@ -192,7 +191,7 @@ void multiply_slabs(const MatmulArgs& args, int32_t offset, int64_t block, int64
     for (int64_t v = 0; v < blocks * kLineVectors; ++v) {
       const uint8_t* slab = args.scratch + v * slab_bytes(w);
       const int part = static_cast<int>(v % kLineVectors);
-      multiply_rows<kSums, kGemmRows>(rows, args, offset, x, wide, slab, block + v / kLineVectors,
+      multiply_rows<kSums, kGemmRows>(rows, args, meaning, x, wide, slab, block + v / kLineVectors,
                                       part, y);
     }
     x.values += kGemmRows * x.stride;
@@ -206,7 +205,7 @@ void multiply_slabs(const MatmulArgs& args, int32_t offset, int64_t block, int64
 /// @param kSums as in add_group
 /// @param matrix what all blocks share
 template <int kSums, class Values>
-void gemm_with(const MatmulArgs& args, const Values& matrix, int32_t offset) {
+void gemm_with(const MatmulArgs& args, const Values& matrix, const Meaning& meaning) {
   const PackedView& w = *args.weights;
   for (int64_t block = args.block_begin; block < args.block_end; block += kSlabBlocks) {
     const int64_t left = args.block_end - block, blocks = left < kSlabBlocks ? left : kSlabBlocks;
@@ -214,7 +213,7 @@ void gemm_with(const MatmulArgs& args, const Values& matrix, int32_t offset) {
       unpack<Values>(w, matrix, w.blob + (block + v / kLineVectors) * w.block_bytes,
                      static_cast<int>(v % kLineVectors), args.scratch + v * slab_bytes(w));
     }
-    multiply_slabs<kSums>(args, offset, block, blocks);
+    multiply_slabs<kSums>(args, meaning, block, blocks);
   }
 }
 
@@ -223,34 +222,29 @@ void gemm(const MatmulArgs& args) {
   Values matrix;
   matrix.load_matrix(*args.weights);
   if constexpr (Values::kWide) {
-    gemm_with<0>(args, matrix, 0);
+    gemm_with<0>(args, matrix, {});
   } else {
-    gemm_with<Values::kSums>(args, matrix, -static_cast<int32_t>(args.weights->bias));
+    gemm_with<Values::kSums>(args, matrix, matrix.meaning(*args.weights));
   }
 }
 
-/// With one table: levels that lie close together, as powers of two may, are multiplied as bytes,
-/// less the lowest of them.
+/// With one table: levels that lie close together or in large steps, as powers of two and the
+/// levels of trellises do, are multiplied as unsigned bytes.
 template <class Values>
 void gemm_table(const MatmulArgs& args) {
   const PackedView& w = *args.weights;
-  int lowest = 127, highest = -128;
-  for (int i = 0; i < 1 << w.kind.bits; ++i) {
-    const int level = static_cast<int8_t>(w.shared_table[i]);
-    lowest = level < lowest ? level : lowest;
-    highest = level > highest ? level : highest;
-  }
+  const LevelBytes bytes = level_bytes(w.shared_table, Values::kLevels);
   Values matrix;
-  matrix.load_matrix(w, lowest);
-  switch (sums_in_16_bits(highest - lowest)) {
+  matrix.load_matrix(w, bytes.meaning);
+  switch (sums_in_16_bits(bytes.largest)) {
     case 8:
-      return gemm_with<8>(args, matrix, lowest);
+      return gemm_with<8>(args, matrix, bytes.meaning);
     case 4:
-      return gemm_with<4>(args, matrix, lowest);
+      return gemm_with<4>(args, matrix, bytes.meaning);
     case 2:
-      return gemm_with<2>(args, matrix, lowest);
+      return gemm_with<2>(args, matrix, bytes.meaning);
     case 1:
-      return gemm_with<1>(args, matrix, lowest);
+      return gemm_with<1>(args, matrix, bytes.meaning);
     default:
       return gemm<Values>(args);
   }
@@ -287,7 +281,7 @@ constexpr Kernel by_row(const char* name) {
 }
 template <int kBits, int kWindow>
 constexpr Kernel trellis(const char* name) {
-  return kernel(name, accepts_windows<kBits, kWindow>, gemm<TrellisValues<kBits, kWindow>>);
+  return kernel(name, accepts_windows<kBits, kWindow>, gemm_table<TrellisValues<kBits, kWindow>>);
 }
 
 constexpr Kernel kKernels[] = {

@@ -11,9 +11,9 @@ namespace {
 template <class Values, int kM>
 [[gnu::always_inline]] inline void add_narrow(const Values& values, const uint8_t* step,
                                               const int8_t* x, int64_t stride, int64_t columns,
-                                              Ints (&acc)[kM]) {
+                                              int unit, Ints (&acc)[kM]) {
   constexpr int kStep = Values::kColumns / 4;  // vectors
-  const Ints ones = set_16(1);
+  const Ints units = set_16(unit);
   int64_t c = 0;
   for (; c + 32 <= columns || (Values::kColumns == 32 && c < columns); c += 32) {
     Ints part[kM];
@@ -24,7 +24,7 @@ template <class Values, int kM>
       for (int i = 0; i < kM; ++i) {
         const Ints pair = multiply_bytes(u, four_columns(x + i * stride + c + 4 * q));
         part[i] = q % Values::kSums == 0 ? pair : add_16(part[i], pair);
-        if ((q + 1) % Values::kSums == 0) acc[i] = add_32(acc[i], multiply_16(part[i], ones));
+        if ((q + 1) % Values::kSums == 0) acc[i] = add_32(acc[i], multiply_16(part[i], units));
       }
     }
     step += 8 / kStep * Values::kStepBytes;
@@ -36,7 +36,7 @@ template <class Values, int kM>
 #pragma GCC unroll 4
       for (int i = 0; i < kM; ++i) {
         const Ints pair = multiply_bytes(u, four_columns(x + i * stride + c + 4 * j));
-        acc[i] = add_32(acc[i], multiply_16(pair, ones));
+        acc[i] = add_32(acc[i], multiply_16(pair, units));
       }
     }
     step += Values::kStepBytes;
@@ -45,8 +45,8 @@ template <class Values, int kM>
 
 template <class Values, int kM>
 [[gnu::always_inline]] inline void add_wide(const Values& values, const uint8_t* step,
-                                            const WideRows& x, int64_t stride, int64_t begin,
-                                            int64_t end, Ints (&acc)[kM]) {
+                                            const WideRows& x, int64_t begin, int64_t end,
+                                            Ints (&acc)[kM]) {
   for (int64_t c = begin; c < end; c += Values::kColumns) {
 #pragma GCC unroll 8
     for (int j = 0; j < Values::kColumns / 4; ++j) {
@@ -54,7 +54,7 @@ template <class Values, int kM>
       const Ints even = even_columns(w), odd = odd_columns(w);
 #pragma GCC unroll 4
       for (int i = 0; i < kM; ++i) {
-        const int64_t at = i * stride + c + 4 * j;
+        const int64_t at = i * x.stride + c + 4 * j;
         acc[i] = add_32(acc[i], multiply_16(even, four_columns(x.even + at)));
         acc[i] = add_32(acc[i], multiply_16(odd, four_columns(x.odd + at)));
       }
@@ -75,15 +75,16 @@ template <class Values, int kM>
                                                 const uint8_t* step, int64_t s, int64_t begin,
                                                 int64_t end, Floats (&sums)[kM]) {
   Ints acc[kM];
-#pragma GCC unroll 4
-  for (int i = 0; i < kM; ++i) {
-    acc[i] = Values::kWide ? zero_ints()
-                           : set_32(-static_cast<int32_t>(w.bias) * x.sums[i * x.segments + s]);
-  }
   if constexpr (Values::kWide) {
-    add_wide<Values, kM>(values, step, wide, x.stride, begin, end, acc);
+#pragma GCC unroll 4
+    for (int i = 0; i < kM; ++i) acc[i] = zero_ints();
+    add_wide<Values, kM>(values, step, wide, begin, end, acc);
   } else {
-    add_narrow<Values, kM>(values, step, x.values + begin, x.stride, end - begin, acc);
+    const Meaning meaning = values.meaning(w);
+#pragma GCC unroll 4
+    for (int i = 0; i < kM; ++i) acc[i] = set_32(meaning.offset * x.sums[i * x.segments + s]);
+    add_narrow<Values, kM>(values, step, x.values + begin, x.stride, end - begin, meaning.unit,
+                           acc);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kM; ++i) {

@@ -16,18 +16,25 @@ int64_t scratch_bytes(const PackedView& w, int64_t m) {
   return gemv_scratch_bytes(w, m) + m * padded * twofold::kInt8Padding;
 }
 
-template <class Values>
+/// Pairs of products of levels that are added in 16 bits: of tables whose levels are 0 to 64 times
+/// a unit above the lowest.
+constexpr int kPairs = 2;
+
+template <int kBits, int kWindow>
 void multiply(const MatmulArgs& args) {
-  auto* ordered =
-      reinterpret_cast<int8_t*>(args.scratch) + gemv_scratch_bytes(*args.weights, args.m);
-  for (int64_t at = 0; at < args.m * args.x.stride; at += Values::kColumns) {
-    for (int i = 0; i < Values::kColumns; ++i) {
-      ordered[at + i] = args.x.values[at + i % 4 * 8 + i / 4];
-    }
+  const PackedView& w = *args.weights;
+  auto* ordered = args.scratch + gemv_scratch_bytes(w, args.m);
+  for (int64_t at = 0; at < args.m * args.x.stride; at += kVectorBytes) {
+    store_bytes(ordered + at, every_eighth(load_bytes(args.x.values + at)));
   }
   MatmulArgs in_order = args;
-  in_order.x.values = ordered;
-  gemv_rows<Values>(in_order);
+  in_order.x.values = reinterpret_cast<const int8_t*>(ordered);
+  const int largest = level_bytes(w.shared_table, TrellisValues<kBits, kWindow>::kLevels).largest;
+  if (sums_in_16_bits(largest) >= kPairs) {
+    gemv_rows<TrellisValues<kBits, kWindow, kPairs>>(in_order);
+  } else {
+    gemv_rows<TrellisValues<kBits, kWindow>>(in_order);
+  }
 }
 
 template <int kBits, int kWindow>
@@ -38,7 +45,7 @@ constexpr Kernel kernel(const char* name) {
           .max_m = kMostGemvRows,
           .accepts = accepts_windows<kBits, kWindow>,
           .scratch_bytes = scratch_bytes,
-          .run = multiply<TrellisValues<kBits, kWindow>>,
+          .run = multiply<kBits, kWindow>,
           .contiguous = true};
 }
 

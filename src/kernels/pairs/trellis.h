@@ -1,28 +1,45 @@
 // Internal to kernels/avx2 and kernels/avx512: lines of a trellis (docs/formats.md). The index of a
 // window is a product over GF(2) with the bits of two to four nibbles of the stream: an exclusive
-// or of entries of tables of 16.
+// or of entries of tables of 16. What four bits of the window's upper half add is these themselves.
+//
+// Instructions for a vector of values at 2 bits, windows of 12, AVX2 / AVX-512: nibbles 2 / 2,
+// index 3 look-ups and 2.5 / 1.5 exclusive or, level 4 look-ups, 3 differences, 3 / 2 exclusive or:
+// 17.5 / 15.5, of which 7 shuffle bytes. Their order in a slab takes 5 / 2 more. A product with one
+// row takes 2.5 more, if levels are small multiples of a unit (Meaning), else 6; with many rows
+// that is what counts, and plain codes of 2 bits take 2.1. One row of activations is thus bound by
+// instructions: 3 a cycle on AVX2, 2 on AVX-512, where byte shuffles share one port.
 #pragma once
 
 #include "kernels/pairs/weights.h"
+#include "kernels/trellis_columns.h"
 
 namespace {
 
-/// Values of a trellis. `value(step, j)` are the columns j, j + 8, j + 16 and j + 24 of the step.
-template <int kBits, int kWindow>
-struct TrellisValues {
-  static constexpr int kColumns = 32;
+/// Values of a trellis.
+/// @param kPairs pairs of products that are added in 16 bits where lines are unpacked in registers,
+/// or 0: wide values
+template <int kBits, int kWindow, int kPairs = 0>
+struct TrellisValues : TrellisColumns<TrellisValues<kBits, kWindow, kPairs>> {
   static constexpr int kStepBytes = kBits * kLineBytes;
-  static constexpr bool kWide = true;
+  static constexpr bool kWide = kPairs == 0;
+  static constexpr int kSums = kPairs;
+  static constexpr int kLevels = 64, kParts = kLevels / 16;
   /// Bit 0 of a nibble is bit -kMostBefore to kWindow - 1 of a window.
   static constexpr int kMostBefore = 3;
-  static constexpr int kParts = 4;  // of the table of 64 levels
 
   Ints levels[kParts];
   Ints products[kMostBefore + kWindow];  // of nibbles, by their bit 0 in the window
-  int last_row = 0;                      // of a vector: where the row after it is, in bytes
+  Meaning bytes_mean;
+  int last_row = 0;  // of a vector: where the row after it is, in bytes
 
   void load_matrix(const PackedView& w) {
-    for (int i = 0; i < kParts; ++i) levels[i] = load_lanes(w.shared_table + 16 * i, 0);
+    load_matrix(w, kWide ? Meaning{} : level_bytes(w.shared_table, kLevels).meaning);
+  }
+  void load_matrix(const PackedView& w, const Meaning& wanted) {
+    bytes_mean = wanted;
+    uint8_t table[kLevels];
+    for (int i = 0; i < kLevels; ++i) table[i] = byte_of(w.shared_table[i], wanted);
+    for (int i = 0; i < kParts; ++i) levels[i] = load_lanes(table + 16 * i, 0);
     keep_differences(levels);
     for (int first = -kMostBefore; first < kWindow; ++first) {
       uint8_t entries[16] = {};
@@ -37,9 +54,9 @@ struct TrellisValues {
   void load_group(const PackedView&, const uint8_t*, int64_t, int part) {
     last_row = part == 0 ? kVectorBytes : -kVectorBytes;
   }
+  Meaning meaning(const PackedView&) const { return bytes_mean; }
 
-  /// Byte kByte of the stream from each run of eight columns on: run 2 r + i mod 2 of tile i / 2
-  /// is byte i of the lane of row r.
+  /// Byte kByte of the stream from each run on.
   template <int kByte>
   [[gnu::always_inline]] inline Ints stream(const uint8_t* step) const {
     const uint8_t* line = step + kByte % kBits * kLineBytes;
@@ -56,59 +73,24 @@ struct TrellisValues {
     const Ints bytes = stream<kNibble / 2>(step);
     return and_bits(kNibble % 2 == 0 ? bytes : right_16(bytes, 4), set_8(15));
   }
-  /// What nibbles kNibble and on add to the index of the window of column kColumn of each run.
+  /// What nibble kNibble adds to the index of the window of column kColumn of each run.
   template <int kColumn, int kNibble>
-  [[gnu::always_inline]] inline Ints index(const uint8_t* step) const {
+  [[gnu::always_inline]] inline Ints part(const uint8_t* step) const {
     constexpr int kFirst = 4 * kNibble - kBits * kColumn;
-    const Ints own = look_up(products[kFirst + kMostBefore], nibble<kNibble>(step));
-    if constexpr (kFirst + 4 < kWindow) {
-      return xor_bits(own, index<kColumn, kNibble + 1>(step));
-    } else {
-      return own;
-    }
+    if constexpr (kFirst == 6 && kFirst + 4 <= kWindow) return nibble<kNibble>(step);
+    return look_up(products[kFirst + kMostBefore], nibble<kNibble>(step));
   }
   template <int kColumn>
   [[gnu::always_inline]] inline Ints column(const uint8_t* step) const {
-    return look_up_long<kParts>(levels, index<kColumn, kBits * kColumn / 4>(step));
-  }
-  [[gnu::always_inline]] inline Ints value(const uint8_t* step, int j) const {
-    switch (j) {
-      case 0:
-        return column<0>(step);
-      case 1:
-        return column<1>(step);
-      case 2:
-        return column<2>(step);
-      case 3:
-        return column<3>(step);
-      case 4:
-        return column<4>(step);
-      case 5:
-        return column<5>(step);
-      case 6:
-        return column<6>(step);
-      default:
-        return column<7>(step);
+    constexpr int kFirst = kBits * kColumn / 4, kLast = (kBits * kColumn + kWindow - 1) / 4;
+    Ints index = part<kColumn, kFirst>(step);
+    if constexpr (kLast == kFirst + 1) {
+      index = xor_bits(index, part<kColumn, kLast>(step));
+    } else {
+      index = xor_bits(index, part<kColumn, kFirst + 1>(step), part<kColumn, kFirst + 2>(step));
+      if constexpr (kLast == kFirst + 3) index = xor_bits(index, part<kColumn, kLast>(step));
     }
-  }
-
-  /// Columns 4 j to 4 j + 3 to vector j: two transpositions of 4 x 4 bytes in each lane.
-  [[gnu::always_inline]] inline void unpack(const uint8_t* step, Ints (&out)[8]) const {
-    const Ints low_bytes = set_16(0x00FF), high_bytes = set_16(0xFF00);
-    const Ints low_words = set_32(0xFFFF), high_words = set_32(static_cast<int32_t>(0xFFFF0000));
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const Ints a = value(step, 4 * half), b = value(step, 4 * half + 1);
-      const Ints c = value(step, 4 * half + 2), d = value(step, 4 * half + 3);
-      const Ints ab0 = or_bits(and_bits(a, low_bytes), left_16(b, 8));
-      const Ints ab1 = or_bits(right_16(a, 8), and_bits(b, high_bytes));
-      const Ints cd0 = or_bits(and_bits(c, low_bytes), left_16(d, 8));
-      const Ints cd1 = or_bits(right_16(c, 8), and_bits(d, high_bytes));
-      out[half] = or_bits(and_bits(ab0, low_words), left_32(cd0, 16));
-      out[2 + half] = or_bits(and_bits(ab1, low_words), left_32(cd1, 16));
-      out[4 + half] = or_bits(right_32(ab0, 16), and_bits(cd0, high_words));
-      out[6 + half] = or_bits(right_32(ab1, 16), and_bits(cd1, high_words));
-    }
+    return look_up_long<kParts>(levels, index);
   }
 
  private:
@@ -121,16 +103,5 @@ struct TrellisValues {
     return static_cast<uint8_t>(index);
   }
 };
-
-template <int kBits>
-using LongTrellisValues = TrellisValues<kBits, 12>;
-template <int kBits>
-using LightTrellisValues = TrellisValues<kBits, 6>;
-
-template <int kBits, int kWindow>
-bool accepts_windows(const twofold::WeightKind& kind) {
-  return kind.values == twofold::WeightValues::kTrellis && kind.bits == kBits &&
-         kind.window == kWindow;
-}
 
 }  // namespace

@@ -63,6 +63,46 @@ constexpr int sums_in_16_bits(int largest) {
   return sums;
 }
 
+/// What bytes stand for, signed or not: offset + unit byte. 16-bit sums are multiplied by the unit
+/// where they are widened, which costs nothing.
+struct Meaning {
+  int32_t offset = 0;
+  int unit = 1;
+};
+TWOFOLD_INLINE Meaning less_bias(const PackedView& w) {
+  return {.offset = -static_cast<int32_t>(w.bias)};
+}
+
+/// `count` levels as offset + unit byte: the offset the lowest, the unit what divides all
+/// differences.
+struct LevelBytes {
+  Meaning meaning;
+  int largest = 0;  // byte
+};
+inline LevelBytes level_bytes(const uint8_t* levels, int count) {
+  LevelBytes out;
+  int lowest = 127, highest = -128, divisor = 0;
+  for (int i = 0; i < count; ++i) {
+    const int level = static_cast<int8_t>(levels[i]);
+    lowest = level < lowest ? level : lowest;
+    highest = level > highest ? level : highest;
+  }
+  for (int i = 0; i < count; ++i) {
+    int rest = static_cast<int8_t>(levels[i]) - lowest;
+    while (rest != 0) {
+      const int smaller = divisor % rest;
+      divisor = rest;
+      rest = smaller;
+    }
+  }
+  out.meaning = {.offset = lowest, .unit = divisor == 0 ? 1 : divisor};
+  out.largest = (highest - lowest) / out.meaning.unit;
+  return out;
+}
+inline uint8_t byte_of(uint8_t level, const Meaning& meaning) {
+  return static_cast<uint8_t>((static_cast<int8_t>(level) - meaning.offset) / meaning.unit);
+}
+
 /// Affine, up to 7 bits: the code itself.
 template <int kBits>
 struct AffineValues : Codes<kBits> {
@@ -71,6 +111,7 @@ struct AffineValues : Codes<kBits> {
   static_assert(kSums >= 1);
   void load_matrix(const PackedView&) {}
   void load_group(const PackedView&, const uint8_t*, int64_t, int) {}
+  Meaning meaning(const PackedView& w) const { return less_bias(w); }
   [[gnu::always_inline]] inline Ints value(const uint8_t* step, int j) const {
     return Codes<kBits>::at(step, j);
   }
@@ -97,12 +138,16 @@ TWOFOLD_INLINE void keep_differences(Ints (&parts)[kParts]) {
 /// Of 16 kParts entries, at most 128, that of each index; 0 for negative indexes.
 template <int kParts>
 TWOFOLD_INLINE Ints look_up_long(const Ints* parts, Ints index) {
+  const Ints next = set_8(16);
   Ints out = look_up(parts[0], index);
-#pragma GCC unroll 8
-  for (int i = 1; i < kParts; ++i) {
-    index = subtract_saturated_8(index, set_8(16));
-    out = xor_bits(out, look_up(parts[i], index));
+  int i = 1;
+#pragma GCC unroll 4
+  for (; i + 1 < kParts; i += 2) {
+    const Ints second = subtract_saturated_8(index, next);
+    index = subtract_saturated_8(second, next);
+    out = xor_bits(out, look_up(parts[i], second), look_up(parts[i + 1], index));
   }
+  if (i < kParts) out = xor_bits(out, look_up(parts[i], subtract_saturated_8(index, next)));
   return out;
 }
 
@@ -110,17 +155,15 @@ TWOFOLD_INLINE Ints look_up_long(const Ints* parts, Ints index) {
 template <int kBits>
 struct TableValues : Codes<kBits> {
   static constexpr bool kWide = true;
+  static constexpr int kLevels = 1 << kBits;
   static constexpr int kParts = kBits <= 4 ? 1 : 1 << (kBits - 4);
   static constexpr int kHalf = kParts < 8 ? kParts : 8;  // indexes are signed bytes
   Ints low[kHalf], high[kHalf];
 
-  /// @param lowest what is taken from the levels, modulo 256
-  void load_matrix(const PackedView& w, int lowest = 0) {
-    constexpr int kEntries = kBits < 4 ? 16 : 1 << kBits;
+  void load_matrix(const PackedView& w, const Meaning& meaning = {}) {
+    constexpr int kEntries = kBits < 4 ? 16 : kLevels;
     uint8_t levels[kEntries];
-    for (int i = 0; i < kEntries; ++i) {
-      levels[i] = static_cast<uint8_t>(w.shared_table[i % (1 << kBits)] - lowest);
-    }
+    for (int i = 0; i < kEntries; ++i) levels[i] = byte_of(w.shared_table[i % kLevels], meaning);
     for (int i = 0; i < kHalf; ++i) low[i] = load_lanes(levels + 16 * i, 0);
     keep_differences(low);
     if constexpr (kBits == 8) {
@@ -213,17 +256,25 @@ TWOFOLD_INLINE Ints four_columns(const void* x) {
 struct WideRows {
   const uint8_t* even;  // [rows, stride]
   const uint8_t* odd;   // [rows, stride]
+  int64_t stride;
 };
-constexpr int64_t wide_bytes(int64_t rows, int64_t stride) { return 2 * rows * stride; }
+/// An odd number of lines, so that the same columns of many rows lie in different sets of a cache.
+constexpr int64_t wide_stride(int64_t stride) { return stride | kLineBytes; }
+constexpr int64_t wide_bytes(int64_t rows, int64_t stride) {
+  return 2 * rows * wide_stride(stride);
+}
 TWOFOLD_INLINE WideRows widen_rows(const Int8Rows& x, int64_t rows, uint8_t* scratch) {
-  uint8_t* odd = scratch + rows * x.stride;
-  const uint8_t* from = reinterpret_cast<const uint8_t*>(x.values);
-  for (int64_t c = 0; c < rows * x.stride; c += kVectorBytes) {
-    const Ints bytes = load_bytes(from + c);
-    store_bytes(scratch + c, arithmetic_right_16(left_16(bytes, 8), 8));
-    store_bytes(odd + c, arithmetic_right_16(bytes, 8));
+  const int64_t stride = wide_stride(x.stride);
+  uint8_t* odd = scratch + rows * stride;
+  for (int64_t i = 0; i < rows; ++i) {
+    const int8_t* from = x.values + i * x.stride;
+    for (int64_t c = 0; c < x.stride; c += kVectorBytes) {
+      const Ints bytes = load_bytes(from + c);
+      store_bytes(scratch + i * stride + c, arithmetic_right_16(left_16(bytes, 8), 8));
+      store_bytes(odd + i * stride + c, arithmetic_right_16(bytes, 8));
+    }
   }
-  return {scratch, odd};
+  return {scratch, odd, stride};
 }
 
 /// Signed bytes as 16-bit numbers, times 256.
