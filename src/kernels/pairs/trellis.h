@@ -7,7 +7,14 @@
 // 17.5 / 15.5, of which 7 shuffle bytes. Their order in a slab takes 5 / 2 more. A product with one
 // row takes 2.5 more, if levels are small multiples of a unit (Meaning), else 6; with many rows
 // that is what counts, and plain codes of 2 bits take 2.1. One row of activations is thus bound by
-// instructions: 3 a cycle on AVX2, 2 on AVX-512, where byte shuffles share one port.
+// instructions: 3 a cycle on AVX2, 2 on AVX-512, where byte shuffles share one port. Measured
+// (Intel Sapphire Rapids): 5.8 and 3.9 ns for 64 weights, 2.8 and 4.2 GB/s from a core where VBMI
+// and GFNI reach 15.
+//
+// A code of 16 levels in windows of three nibbles, each looked up in a table of 16, would take 11
+// instructions for one row in place of 20. It is left out: many rows gain nothing, since unpacking
+// is 2 % of the time at 512 of them, and one row would be 1.8 times as fast by that count, for 3 %
+// more error at 2 bits (a simulation) and a format that is worse everywhere else.
 #pragma once
 
 #include "kernels/pairs/weights.h"
