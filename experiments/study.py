@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+CHARACTERS = ROOT / "models/shakespeare-char"
+TRAIN_END, VALIDATION_END = 892315, 1003854
 
 
 class Program:
@@ -45,6 +47,16 @@ def quantized(program, model, recipe_json, folder):
     return program.json("inspect", folder)
 
 
+def character_texts(folder):
+    """Writes the parts of the character model's text that it was trained and validated on; returns both paths."""
+    text = (CHARACTERS / "input.txt").read_bytes()
+    parts = {"train.txt": text[:TRAIN_END], "validation.txt": text[TRAIN_END:VALIDATION_END]}
+    for name, part in parts.items():
+        if not (folder / name).exists() or (folder / name).read_bytes() != part:  # finished rows belong to a file of this age
+            (folder / name).write_bytes(part)
+    return [folder / name for name in parts]
+
+
 def replace_section(path, name, body):
     """Replaces what stands between <!-- name --> and <!-- /name --> in a Markdown file; appends the section if it is new."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
@@ -70,7 +82,7 @@ def _ticks(low, high):
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _place(x, y, text, taken):
+def place_label(x, y, text, taken):
     """A place for a label of font size 10 beside a point, clear of the boxes in `taken`: (x, y, anchor)."""
     wide = 6.2 * len(text)
     for step in range(12):
@@ -123,6 +135,6 @@ def write_chart(path, title, x_label, y_label, series, line=None):
         out.append(f'<text x="{width - right - 178}" y="{top + 16 + 18 * index}">{html.escape(name)}</text>')
         for x, y, label in values:
             out.append(f'<circle cx="{to_x(x):.1f}" cy="{to_y(y):.1f}" r="5" fill="{color}" fill-opacity="0.8"/>')
-            text_x, text_y, anchor = _place(to_x(x), to_y(y), label, taken)
+            text_x, text_y, anchor = place_label(to_x(x), to_y(y), label, taken)
             out.append(f'<text x="{text_x:.1f}" y="{text_y:.1f}" text-anchor="{anchor}" fill="{color}" font-size="10">{html.escape(label)}</text>')
     path.write_text("\n".join(out + ["</svg>"]) + "\n")

@@ -197,6 +197,16 @@ def bytes_per_token(path):
     return sum(sizes.values())
 
 
+def block_bytes(path):
+    """Bytes of the matrices in the blocks, of whatever type."""
+    return sum(size for name, info, _, size in _header(path).tensors if name.startswith("blk.") and struct.unpack_from("<I", info)[0] > 1)
+
+
+def type_numbers(path):
+    """Of all tensors: the number is what stands last before the place."""
+    return {struct.unpack_from("<I", info, len(info) - 4)[0] for _, info, _, _ in _header(path).tensors}
+
+
 def random_codes(source, target, kind, seed=0):
     """Writes the model with its large matrices in a type whose codes take hours to find, at random: every code is valid and takes as long."""
     number, super_bytes = RANDOM_TYPES[kind]

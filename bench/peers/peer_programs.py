@@ -75,12 +75,15 @@ def reason(text):
     return next((line for line in lines if named.search(line)), lines[-1] if lines else "it wrote nothing")[:300]
 
 
-def _run(command, log):
+def _run(command, log, seconds=None):
     with log.open("a") as file:
         file.write(f"$ {' '.join(map(str, command))}\n")
         file.flush()
         begin = file.tell()
-        status = subprocess.run(list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        try:
+            status = subprocess.run(list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False, timeout=seconds).returncode
+        except subprocess.TimeoutExpired as error:
+            raise PeerError(f"{Path(command[0]).name} was stopped after {seconds / 60:g} minutes") from error
     if status != 0:
         with log.open(errors="replace") as file:
             file.seek(begin)
@@ -145,15 +148,46 @@ def build(source, work, jobs, without_amx):
     return peer
 
 
-def quantize(peer, model, file_type, folder, threads):
-    """`model` in one of the peer's own types, made by its own program; kept. @raises PeerError"""
-    target = folder / f"{model.stem}-{peer.name}-{file_type}.gguf"
+def importance_matrix(peer, model, text, folder, chunks, threads):
+    """Second moments of inputs over so many windows of 512 tokens, by the peer's llama-imatrix, which is built if it is not there; kept.
+    Written in the older form, which both peers read. @raises PeerError"""
+    target, log = folder / f"{model.stem}-{chunks}.imatrix", folder / "imatrix.log"
+    if target.exists() and target.stat().st_mtime >= max(model.stat().st_mtime, text.stat().st_mtime):
+        return target
+    program, partial = peer.bench.parent / "llama-imatrix", target.with_suffix(".partial")
+    if not program.exists():
+        _run(["cmake", "--build", program.parent.parent, "--target", program.name, "--parallel", threads], log)
+    print(f"{peer.name}: importance matrix of {model.name}", file=sys.stderr, flush=True)
+    _run([program, "-m", model, "-f", text, "-c", 512, "--chunks", chunks, "-t", threads, "--no-ppl", "--output-format", "dat", "-o", partial], log)
+    partial.rename(target)
+    return target
+
+
+def quantize(peer, model, file_type, folder, threads, importance=None, seconds=None):
+    """`model` in one of the peer's own types, made by its own program; kept. Stopped after so many seconds. @raises PeerError"""
+    target = folder / f"{model.stem}-{peer.name}-{file_type}{'-imatrix' if importance else ''}.gguf"
     if target.exists() and target.stat().st_mtime >= model.stat().st_mtime:
         return target
     partial, log = target.with_suffix(".partial"), folder / "quantize.log"
     print(f"{peer.name}: quantizing {model.name} to {file_type}", file=sys.stderr, flush=True)
     log.unlink(missing_ok=True)
-    _run([peer.quantizer, "--allow-requantize", model, partial, file_type, threads], log)
+    matrix = ["--imatrix", importance] if importance else []
+    try:
+        _run([peer.quantizer, "--allow-requantize", *matrix, model, partial, file_type, threads], log, seconds)
+    except PeerError:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.rename(target)
+    return target
+
+
+def decode(peer, file, threads):
+    """The file with every matrix in float16, beside it, by the peer's own program; kept. @raises PeerError"""
+    target = file.with_name(f"{file.stem}-decoded.gguf")
+    if target.exists() and target.stat().st_mtime >= file.stat().st_mtime:
+        return target
+    partial = target.with_suffix(".partial")
+    _run([peer.quantizer, "--allow-requantize", file, partial, "F16", threads], file.with_name("decode.log"))
     partial.rename(target)
     return target
 

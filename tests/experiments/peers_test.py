@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 from experiments_test import ROOT, table_rows
 
@@ -16,23 +18,26 @@ sys.path.insert(0, str(ROOT / "bench/peers"))
 sys.dont_write_bytecode = True
 PROGRAM = None
 
+import contestants  # noqa: E402
+import frontier  # noqa: E402
 import gguf_file  # noqa: E402
 import peer_programs  # noqa: E402
 import turns  # noqa: E402
 import verdicts  # noqa: E402
 
 
-def load_speed():
+def load_script(name):
     import importlib.machinery
     import importlib.util
-    loader = importlib.machinery.SourceFileLoader("speed", str(ROOT / "bench/peers/speed"))
+    loader = importlib.machinery.SourceFileLoader(name, str(ROOT / "bench/peers" / name))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    sys.modules["speed"] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look their module up
     loader.exec_module(module)
     return module
 
 
-speed = load_speed()
+speed = load_script("speed")
+quality = load_script("quality")
 
 
 class Files(unittest.TestCase):
@@ -86,6 +91,17 @@ class Files(unittest.TestCase):
             count = sum(cols * (rows or 1) for _, cols, rows in gguf_file.SHAPES[name].tensors())
             self.assertAlmostEqual(count / weights, 1, delta=0.01, msg=name)
 
+    def test_types_and_bytes_of_the_blocks_are_those_in_the_file(self):
+        shape = gguf_file.Shape(hidden=256, layers=2, heads=4, kv_heads=2, ffn=512, vocab=512)
+        gguf_file.write_model(self.work / "f16", shape)
+        matrices = [(cols, rows) for name, cols, rows in shape.tensors() if name.startswith("blk.") and rows]
+        self.assertEqual(gguf_file.block_bytes(self.work / "f16"), sum(2 * cols * rows for cols, rows in matrices))
+        self.assertEqual(gguf_file.type_numbers(self.work / "f16"), {0, 1})
+        gguf_file.random_codes(self.work / "f16", self.work / "coded", "IQ3_KT")
+        self.assertEqual(gguf_file.type_numbers(self.work / "coded"), {0, 1, 154})
+        saved = gguf_file.bytes_per_token(self.work / "f16") - gguf_file.bytes_per_token(self.work / "coded")
+        self.assertEqual(gguf_file.block_bytes(self.work / "f16") - gguf_file.block_bytes(self.work / "coded"), saved)
+
     def test_something_else_than_gguf_is_refused_by_name(self):
         path = self.work / "model.gguf"
         path.write_bytes(b"PK" * 20)
@@ -123,7 +139,7 @@ class Ratios(unittest.TestCase):
 
     def test_twofold_bench_gives_the_speed_of_one_test(self):
         row = {"format": "r16-b3", "bytes_per_token": 5, "isa": "avx2", "bytes_per_second": 9, "bandwidth_share": 0.5, "peak_share": 0.1}
-        self.assertEqual(speed.figures_of({"rows": [{**row, "tokens_per_second": 90.0, "prompt": 512}]}), {**row, "speed": 90.0})
+        self.assertEqual(contestants.figures_of({"rows": [{**row, "tokens_per_second": 90.0, "prompt": 512}]}), {**row, "speed": 90.0})
 
     def test_a_ratio_is_the_median_of_the_rounds_own(self):
         a = finished("twofold", "a", 4, generate=(40, 20, 90))  # the machine was slow in the second round, for both
@@ -187,6 +203,68 @@ class Ratios(unittest.TestCase):
         planes, integers = (finished("twofold", name, 3, generate=values) for name, values in (("r16-b3", (30,)), ("r16-u3", (40,))))
         own, = verdicts.own_verdicts([planes, integers])
         self.assertEqual((own.rivals["twofold"][1], own.met), (0.75, False))
+
+
+def point(engine, name, megabytes, kl, excess=None, **speeds):
+    known = {("generate", int(key[1:])): value for key, value in speeds.items()}
+    return frontier.Point(engine, name, int(1e6 * megabytes), 8.0 * megabytes / 100, kl if excess is None else excess, kl, 0.9, known)
+
+
+class Frontier(unittest.TestCase):
+    def setUp(self):
+        self.ours = [point("twofold", "trellis:4:explore=weights", 84, 0.05), point("twofold", "rtn:4", 84, 0.6), point("twofold", "gptq:5", 98, 0.02)]
+        self.level = point("llama.cpp", "Q4_0", 84, 0.05)  # as large, as bad
+        self.better = point("ik_llama.cpp", "IQ4_K", 97, 0.03)
+        self.smaller = point("llama.cpp", "IQ2_XS", 80, 0.4)
+        self.lucky = point("llama.cpp", "Q3_K_M", 99, 0.09, excess=0.001)
+
+    def test_a_rival_is_dominated_by_one_that_is_no_larger_and_loses_no_more(self):
+        found = frontier.undominated([self.level, self.better, self.smaller, self.lucky], self.ours)
+        self.assertEqual(found, [(self.better, ["kl", "excess"]), (self.smaller, ["kl", "excess"]), (self.lucky, ["excess"])])
+
+    def test_every_rival_that_is_not_dominated_is_named_beside_our_best(self):
+        text = frontier.verdict_lines([*self.ours, self.level, self.better, self.smaller, self.lucky], 98362432)
+        self.assertIn("1 of 4 files of the peers", text)
+        self.assertEqual([line.split(" (")[0] for line in text.splitlines() if line.startswith("- ")],
+                         ["- llama.cpp IQ2_XS", "- ik_llama.cpp IQ4_K", "- llama.cpp Q3_K_M"])
+        self.assertIn("by divergence, 0.0300 nats, where trellis:4 has 0.0500 in 84.0 MB", text)
+        self.assertIn("by divergence, 0.4000 nats, where all of ours are larger", text)
+        self.assertIn("Q3_K_M (99.0 MB, more than the source): by loss", text)
+        self.assertNotIn("Not dominated", frontier.verdict_lines([*self.ours, self.level], 98362432))
+
+    def test_fronts_are_the_points_that_brute_force_finds(self):
+        draw = random.Random(3)
+        points = [point("twofold", str(number), draw.randrange(20), draw.randrange(1, 20) / 10) for number in range(60)]
+        costs = {"bytes": lambda one: one.bytes, "speed": lambda one: -one.block_bits}
+        for name, cost in costs.items():
+            leaders = frontier.front(points, cost)
+            self.assertEqual([cost(one) for one in leaders], sorted({cost(one) for one in leaders}), msg=name)
+            for one in points:
+                beaten = any(cost(other) <= cost(one) and other.kl <= one.kl and (cost(other), other.kl) != (cost(one), one.kl) for other in points)
+                self.assertEqual(any((cost(one), one.kl) == (cost(other), other.kl) for other in leaders), not beaten, msg=name)
+
+    def test_the_table_has_speeds_where_there_are_any_and_says_what_is_better(self):
+        timed = point("twofold", "pot:4", 90, 0.3, t2=123.4)
+        rows = table_rows(frontier.table([*self.ours, timed, self.level], (2,)))
+        self.assertEqual([(row[1], row[7], "".join(row[9:])) for row in rows],
+                         [("`trellis:4:explore=weights`", "-", ""), ("`Q4_0`", "-", "twofold trellis:4"), ("`rtn:4`", "-", "twofold trellis:4"),
+                          ("`pot:4`", "123.4", "twofold trellis:4"), ("`gptq:5`", "-", "")])
+        self.assertEqual(frontier.table(self.ours).splitlines()[0].count("|"), 9)
+
+    def test_the_picture_has_a_panel_of_speeds_where_there_are_any(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path, points = Path(folder.name) / "picture.svg", [*self.ours, self.level, self.better]
+        for speeds in (False, True):
+            for one in points:
+                one.speeds = {("generate", 2): 100 + one.bytes / 1e6} if speeds else {}
+            frontier.write_picture(path, "a <model>", points)
+            root = ElementTree.parse(path).getroot()
+            texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+            self.assertEqual("tokens per second, generating" in texts, speeds)
+            self.assertEqual({name: texts.count(name) for name in ("trellis:4", "rtn:4", "Q4_0", "IQ4_K")},
+                             {"trellis:4": 2 if speeds else 1, "rtn:4": 0, "Q4_0": 1 + speeds, "IQ4_K": 1 + speeds})
+            self.assertEqual(len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))), 2 if not speeds else 4)
 
 
 class Turns(unittest.TestCase):
@@ -330,6 +408,55 @@ print(sys.argv[4])""")
         self.assertEqual(text.count("<!-- peers-smollm2 -->"), 1)
         self.assertIn("| generate | 1 | bcq --storage planes, 2 bits | 60.0 | Q2_K | 40.0 | 1.50 | Q2_K | 50.0 | 1.20 |  |  |", text)
         self.assertIn("| prompt | 1 | bcq --storage planes, 2 bits | 90.0 | Q2_K | 100.0 | 0.90 | Q2_K | 100.0 | 0.90 |  | slower than ik_llama.cpp, slower than llama.cpp |", text)
+
+    def test_a_whole_picture_with_stand_ins_goes_on_with_what_is_kept(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        work = Path(folder.name).resolve()
+        model, results, twofold, text = work / "model.gguf", work / "results.md", work / "twofold", work / "text.txt"
+        gguf_file.write_model(model, gguf_file.Shape(hidden=256, layers=1, heads=4, kv_heads=2, ffn=512, vocab=300))
+        text.write_text("a text")
+        program(twofold, """import json, pathlib
+if sys.argv[1] == "bench":
+    print(json.dumps(dict(rows=[dict(tokens_per_second=90, bytes_per_token=1, isa="avx2")])))
+    sys.exit()
+at = lambda flag: sys.argv.index(flag) if flag in sys.argv else len(sys.argv)
+def values(flag):
+    found = sys.argv[at(flag) + 1:]
+    return found[:next((place for place, word in enumerate(found) if word.startswith("-")), len(found))]
+rows = pathlib.Path(values("-o")[0]) / "rows"
+rows.mkdir(parents=True, exist_ok=True)
+def keep(name, size, kl):
+    score = dict(nats_per_token=3 + kl, kl_mean=kl, top1_agreement=0.9)
+    row = dict(name=name, bytes=size, bits_per_weight=4.0, error=None, score=score)
+    (rows / (name.replace(":", "-") + ".json")).write_text(json.dumps(row))
+keep("source", 10**6, 0)
+for name in values("--methods"): keep(name, 800000, 0.5)
+for file in values("--peer"):
+    note = json.loads(pathlib.Path(file + ".peer.json").read_text())
+    keep(note["name"], 700000 if "Q2_K" in note["name"] else 900000, 0.6)""")
+        for source in peer_programs.SOURCES:
+            built = work / f"build-{source.name}"
+            (built / "bin").mkdir(parents=True)
+            program(built / "bin/llama-bench", "import json\nprint(json.dumps([dict(avg_ts=50)]))")
+            program(built / "bin/llama-imatrix", "open(sys.argv[sys.argv.index('-o') + 1], 'w').write('moments')")
+            program(built / "bin/llama-quantize", """import shutil
+if open(sys.argv[sys.argv.index("--imatrix") + 1]).read() != "moments": sys.exit("no moments")
+shutil.copy(sys.argv[4], sys.argv[5])""")
+            options = peer_programs.build_options(source, peer_programs.avoids_amx(peer_programs.cpu_flags()))
+            (built / "finished.json").write_text(json.dumps(peer_programs.wanted(source, options)))
+        command = [sys.executable, ROOT / "bench/peers/quality", "--smollm2", model, "--twofold", twofold, "--work", work, "--results", results,
+                   "--calibration", text, "--picture", work / "quality.svg", "--threads", 1, "--rounds", 1]
+        for flags in (["--rows", "rtn", "Q2_K", "Q4_0"], ["--speed"], ["--report-only"], ["--report-only", "--no-speed"]):
+            result = subprocess.run(list(map(str, [*command, *flags])), capture_output=True, text=True, check=False)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            written, timed = results.read_text(), flags in (["--speed"], ["--report-only"])
+            self.assertEqual(written.count("<!-- quality -->"), 1)
+            self.assertIn("1 of 2 files of the peers are dominated", written)
+            self.assertIn("- llama.cpp Q2_K (0.7 MB): by divergence, 0.6000 nats, where all of ours are larger; by loss", written)
+            self.assertEqual("| `Q4_0` | 0.90 | 4.00 | +0.6000 | 0.6000 | 90.0 % | 50.0 | 50.0 | twofold rtn:4 |" in written, timed)
+            self.assertIn("`rtn:2`", written)  # of the character model
+            self.assertIn("not scored: `trellis:4:explore=weights`", written)
 
     def test_amx_is_left_out_in_virtual_machines_that_have_it(self):
         self.assertTrue(peer_programs.avoids_amx({"amx_int8", "hypervisor"}))
