@@ -28,6 +28,7 @@ struct ParamUse {
   int64_t group = 0;
   std::string importance_unread = {};  // why no part reads the importance of columns; or empty
   std::string moment_unread = {};      // why no part reads the second moment; or empty
+  std::string refit_unread = {};       // why the grid has no refit; or empty
 };
 
 struct ParamSpec {

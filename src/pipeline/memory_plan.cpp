@@ -59,6 +59,10 @@ int64_t solve_bytes(const PlannedTensor& tensor, bool with_moment) {
   return tensor.slot.shape[0] * tensor.slot.shape[1] * (kFloat + kCode + feedback + errors);
 }
 
+/// Per weight of the rows that a thread refits: the errors and codes of RowBlock and copies of them
+/// row by row, slopes, moves and squares in float64, values before and after.
+constexpr int64_t kRefitBytes = 5 * kDouble + 2 * kCode + 2 * kFloat;
+
 /// What the loop over the columns of one matrix holds for all its candidate grids: their
 /// parameters, and the rows that each thread works on (RowBlock), of every candidate at once.
 int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
@@ -75,7 +79,10 @@ int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
   const int64_t set = kSetFloats * kFloat + (own_table ? kTableEntryBytes << scheme.bits : 0);
   const int64_t sets = scheme.group > 0 ? ceil_div(cols, scheme.group) : 1;
   const int64_t lanes = std::min(rows, kRowChunk) * candidates;
-  const int64_t block = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
+  int64_t block = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
+  if (row->refits() && choice.params.has("refits") && choice.params.get_int("refits") > 0) {
+    block = std::max(block, std::min(rows, kRowChunk) * cols * kRefitBytes);
+  }
   const int64_t blocks = std::min<int64_t>(threads, ceil_div(rows, kRowChunk));
   return candidates * rows * sets * set + blocks * block;
 }

@@ -19,6 +19,16 @@
 
 namespace twofold {
 
+/// Codes of one group of columns, or of whole rows, and how the true loss e H e^T of each row
+/// changes with their values: by m H m^T - 2 m slope^T where they move by m.
+struct RefitProblem {
+  int64_t col_begin = 0, row_begin = 0;
+  Matrix<const uint16_t> codes;  // [rows, n]
+  Matrix<const double> slope;    // [rows, n]: E H of these columns, E = W - Q all errors of a row
+  Matrix<const double> h;        // [n, n] H of these columns
+  Isa isa = Isa::kScalar;
+};
+
 class FittedGrid {
  public:
   virtual ~FittedGrid() = default;
@@ -47,6 +57,20 @@ class FittedGrid {
   /// @param codes  [rows, n] out.   @param value [rows, n] out: the values of the codes.
   virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
                      Matrix<uint16_t> codes, Matrix<float> value) const = 0;
+
+  /// The values of codes that `round` chose for columns [col, col + codes.cols), inside one group.
+  /// @param value [rows, n] out.
+  virtual void values(int64_t col, int64_t row_begin, Matrix<const uint16_t> codes,
+                      Matrix<float> value) const = 0;
+
+  /// Whether `refit` moves parameters.
+  virtual bool refits() const { return false; }
+  /// Moves the parameters of the codes to where the true loss is least with these codes, as far as
+  /// their stored type allows; those of a row whose loss would not fall stay. Thread-safe for
+  /// disjoint rows.
+  /// @param value [rows, n] out: the values of the codes with the new parameters.
+  /// @return whether any parameter moved.
+  virtual bool refit(const RefitProblem& /*problem*/, Matrix<float> /*value*/) { return false; }
 
   /// Factors on the fitted scale that are worth trying with the true loss, in increasing order and
   /// with 1 among them (re-exploring inside the loop). One entry: nothing to explore.
@@ -96,6 +120,8 @@ struct Grid {
   int64_t width = 1;  // FittedGrid::width of what `make` returns
   /// Why `fit` does not look at importance; empty if it does. Null: it always does.
   std::string (*importance_unread)(const Params& params) = nullptr;
+  /// Why FittedGrid::refits says no; empty if it says yes. Null: it always says no.
+  std::string (*refit_unread)(const Params& params) = nullptr;
 };
 
 std::span<const Grid> all_grids();

@@ -51,6 +51,10 @@ ParamUse use_of(const MethodChoice& choice, const Transform& transform, const Gr
   if (grid.importance_unread != nullptr) {
     use.importance_unread = grid.importance_unread(choice.params);
   }
+  use.refit_unread =
+      grid.refit_unread != nullptr
+          ? grid.refit_unread(choice.params)
+          : fmt::format("grid {} keeps the parameters it was fitted with", grid.name);
   if (rounding.needs_moment || transform.needs_moment(choice.params)) return use;
   use.moment_unread = use.importance_unread;
   if (use.moment_unread.empty() && !rounding.weighs_by_moment(choice.params)) {

@@ -34,6 +34,13 @@ class IntegerGrid final : public FittedGrid {
     return std::make_unique<IntegerGrid>(*this);
   }
   void take_row(int64_t, const FittedGrid&) override {}
+  void values(int64_t, int64_t, Matrix<const uint16_t> codes, Matrix<float> value) const override {
+    for (int64_t r = 0; r < codes.rows; ++r) {
+      for (int64_t c = 0; c < codes.cols; ++c) {
+        value.at(r, c) = static_cast<float>(codes.at(r, c)) - (clamped_ ? 0.0f : 32768.0f);
+      }
+    }
+  }
   void round(int64_t, int64_t, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
     for (int64_t r = 0; r < target.rows; ++r) {

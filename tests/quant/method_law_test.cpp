@@ -80,13 +80,14 @@ class MethodLaw : public ::testing::TestWithParam<Case> {
     if (params.has("scale-per")) r.params["scale-per"] = "row";
     return r;
   }
-  /// Without candidates inside the loop.
+  /// Without candidates inside the loop and without parameters that move after it.
   static MethodRequest unexplored() {
     MethodRequest r = request();
     const Params params = choose_method(r).params;
     if (params.has("explore") && params.get_choice("explore") == "loop") {
       r.params["explore"] = "weights";
     }
+    if (params.has("refits") && params.get_int("refits") > 0) r.params["refits"] = "0";
     return r;
   }
   static bool needs_moment() { return twofold::needs_moment(choose_method(request())); }

@@ -70,6 +70,15 @@ class ParityGrid final : public FittedGrid {
     }
   }
 
+  void values(int64_t /*col*/, int64_t /*row_begin*/, Matrix<const uint16_t> codes,
+              Matrix<float> value) const override {
+    for (int64_t r = 0; r < codes.rows; ++r) {
+      for (int64_t c = 0; c < codes.cols; ++c) {
+        value.at(r, c) = (static_cast<float>(codes.at(r, c)) - 128) * 0x1p-4f;
+      }
+    }
+  }
+
   QuantizedMatrix finish(std::vector<uint16_t> codes) && override {
     q_.codes = std::move(codes);
     return std::move(q_);

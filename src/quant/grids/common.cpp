@@ -153,6 +153,33 @@ void ParameterGrid::take_row(int64_t row, const FittedGrid& from) {
   copy(q_.scheme.table_sharing, int64_t{1} << q_.scheme.bits, other.levels, q_.levels);
 }
 
+void ParameterGrid::values(int64_t col, int64_t row_begin, Matrix<const uint16_t> codes,
+                           Matrix<float> value) const {
+  const Scheme& scheme = q_.scheme;
+  const bool affine = scheme.kind == ValueKind::kAffine;
+  const bool stored_zero = affine && zero_is_stored(scheme.zero);
+  const float fixed = affine && !stored_zero ? fixed_zero(scheme.zero, scheme.bits) : 0;
+  const float power = std::ldexp(1.0f, scheme.level_exponent);
+  for (int64_t r = 0; r < codes.rows; ++r) {
+    const int64_t row = row_begin + r;
+    const size_t set = set_of(row, col);
+    const float scale = q_.scale[set];
+    if (affine) {
+      const float zero = stored_zero ? q_.zero[set] : fixed;
+      for (int64_t c = 0; c < codes.cols; ++c) {
+        value.at(r, c) = scale * (static_cast<float>(codes.at(r, c)) - zero);
+      }
+      continue;
+    }
+    const auto table = static_cast<size_t>(q_.parameter_index(scheme.table_sharing, row, col));
+    const float* levels = q_.levels.data() + (table << scheme.bits);
+    for (int64_t c = 0; c < codes.cols; ++c) {
+      const float product = scale * (levels[codes.at(r, c)] * power);
+      value.at(r, c) = scheme.has_offset ? product + q_.offset[set] : product;
+    }
+  }
+}
+
 QuantizedMatrix ParameterGrid::finish(std::vector<uint16_t> codes) && {
   q_.codes = std::move(codes);
   return std::move(q_);

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "quant/grid.h"
 
@@ -50,6 +52,9 @@ std::string importance_unread_unless_searched(const Params& params);
 /// Largest |w| of a row. @param row [n].
 float max_magnitude(std::span<const float> row);
 
+/// v H v^T of each row v, [rows].  @param value [rows, n].  @param h [n, n].
+std::vector<double> value_squares(Matrix<const float> value, Matrix<const double> h, Isa isa);
+
 /// A fitted grid whose parameters are those of a QuantizedMatrix without codes.
 class ParameterGrid : public FittedGrid {
  public:
@@ -57,6 +62,10 @@ class ParameterGrid : public FittedGrid {
   Scheme scheme() const override { return q_.scheme; }
   int64_t rows_sharing() const override;
   void take_row(int64_t row, const FittedGrid& from) override;
+  void values(int64_t col, int64_t row_begin, Matrix<const uint16_t> codes,
+              Matrix<float> value) const override;
+  /// By `propose`, of which each row keeps what lowers its loss.
+  bool refit(const RefitProblem& problem, Matrix<float> value) final;
   QuantizedMatrix finish(std::vector<uint16_t> codes) && override;
 
  protected:
@@ -72,6 +81,15 @@ class ParameterGrid : public FittedGrid {
   float store_scale(float fitted, int64_t row) const;
   /// The body of `rescaled`, called on the copy.
   void multiply_scales(float factor);
+
+  /// Sets the parameters of all rows of a problem to what may have less loss. By itself: scales in
+  /// closed form, where all values are the scale times something that stays.
+  /// @param value [rows, n] the values of the codes so far.
+  virtual void propose(const RefitProblem& problem, Matrix<const float> value);
+  /// Called when the parameters of a set were put back.
+  virtual void restored(size_t /*set*/) {}
+  /// A positive scale as it is stored; nothing if it cannot be, or is none.
+  std::optional<float> storable_scale(double scale, int64_t row) const;
 
   QuantizedMatrix q_;  // parameters are sized for the scheme; levels are empty
   float factor_ = 1;   // of `rescaled`

@@ -1,6 +1,7 @@
 // Free tables of levels: exact k-means of each row or group, weighted by importance (SqueezeLLM,
 // Kim et al., arXiv:2306.07629, Sec. 4.1; LeanQuant, Zhang and Shrivastava, arXiv:2407.10032), or
-// the Lloyd-Max levels of a Gaussian times the row's root mean square, for rotated weights.
+// the Lloyd-Max levels of a Gaussian times the row's root mean square, for rotated weights. Refits
+// of free tables are those of LNQ (arXiv:2505.07004).
 #include <algorithm>
 #include <cmath>
 
@@ -9,6 +10,7 @@
 #include "quant/grids/kmeans.h"
 #include "quant/grids/members.h"
 #include "quant/grids/row_table.h"
+#include "quant/grids/table_refit.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
@@ -44,7 +46,21 @@ class KMeansGrid final : public RowTableGrid {
     });
   }
 
+  bool refits() const override { return true; }
+
  private:
+  void propose(const RefitProblem& problem, Matrix<const float> /*value*/) override {
+    TableRefit refit(scheme().bits);
+    for (int64_t begin = 0; begin < problem.codes.rows; begin += refit.batch()) {
+      const int64_t end = std::min(begin + refit.batch(), problem.codes.rows);
+      refit.assign(problem, begin, end);
+      for (int64_t r = begin; r < end; ++r) {
+        const size_t set = set_of(problem.row_begin + r, problem.col_begin);
+        set_levels(set, refit.solve(r, stored_levels(set)));
+      }
+    }
+  }
+
   /// The means as int8 levels around the middle of the range.
   Table table_of(const std::vector<double>& means, int64_t row) const {
     Table table;
@@ -104,6 +120,8 @@ class GaussianGrid final : public ParameterGrid {
   }
 
   /// Nearest level; a tie goes to the smaller one.
+  bool refits() const override { return true; }
+
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
     for (int64_t r = 0; r < target.rows; ++r) {
@@ -127,6 +145,8 @@ bool gaussian(const Params& params) { return params.get_choice("levels") == "gau
 std::string importance_unread(const Params& params) {
   return gaussian(params) ? "--levels gaussian takes the root mean square of all weights" : "";
 }
+
+std::string refit_unread(const Params& /*params*/) { return {}; }
 
 void check(const GridRequest& request) { check_bits(levels_grid(), request); }
 
@@ -155,7 +175,8 @@ const Grid& levels_grid() {
       .needed_bits = bits_are_open,
       .check = check,
       .make = make,
-      .importance_unread = importance_unread};
+      .importance_unread = importance_unread,
+      .refit_unread = refit_unread};
   return kGrid;
 }
 

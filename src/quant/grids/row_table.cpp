@@ -110,6 +110,20 @@ void RowTableGrid::set_table(size_t set, int64_t row, const Table& table) {
   refresh(set);
 }
 
+StoredTable RowTableGrid::stored_levels(size_t set) const {
+  StoredTable table{
+      .scale = q_.scale[set], .offset = q_.offset[set], .exponent = q_.scheme.level_exponent};
+  std::copy_n(q_.levels.data() + set * static_cast<size_t>(levels_), levels_, table.levels.begin());
+  return table;
+}
+
+void RowTableGrid::set_levels(size_t set, const StoredTable& table) {
+  q_.scale[set] = table.scale;
+  q_.offset[set] = table.offset;
+  std::copy_n(table.levels.begin(), levels_, q_.levels.data() + set * static_cast<size_t>(levels_));
+  refresh(set);
+}
+
 void RowTableGrid::refresh(size_t set) {
   const size_t first = set * static_cast<size_t>(levels_);
   const float* levels = q_.levels.data() + first;

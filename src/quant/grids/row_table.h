@@ -27,6 +27,14 @@ struct Table {
   std::array<int, 1 << kLargestTableBits> levels = {};  // others: -127 to 127, increasing
 };
 
+/// A table as it is stored, of at most 2^kLargestTableBits codes:
+/// value = scale (level 2^exponent) + offset.
+struct StoredTable {
+  float scale = 0, offset = 0;
+  int exponent = 0;
+  std::array<float, 1 << kLargestTableBits> levels = {};
+};
+
 class RowTableGrid : public ParameterGrid {
  public:
   std::span<const float> explore_factors() const final;
@@ -50,6 +58,10 @@ class RowTableGrid : public ParameterGrid {
   void set_table(size_t set, int64_t row, const Table& table);
   /// The scale of a table as it will be stored, for grids that fit levels to it.
   double stored_step(double step, int64_t row) const;
+  StoredTable stored_levels(size_t set) const;
+  /// Sets the parameters as they are stored, in the order of the codes.
+  void set_levels(size_t set, const StoredTable& table);
+  void restored(size_t set) final { refresh(set); }
   /// Replaces the bounds between values, [2^bits - 1]: a target above bounds[i] is at least value
   /// i + 1 in increasing order.
   void set_bounds(size_t set, std::span<const double> bounds);

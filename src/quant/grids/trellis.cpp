@@ -78,7 +78,23 @@ class TrellisGrid final : public ParameterGrid {
     }
   }
 
+  void values(int64_t /*col*/, int64_t row_begin, Matrix<const uint16_t> codes,
+              Matrix<float> value) const override {
+    for (int64_t r = 0; r < codes.rows; ++r) {
+      const float scale = q_.scale[static_cast<size_t>(row_begin + r)];
+      for (int64_t c = 0; c < codes.cols; ++c) {
+        value.at(r, c) = value_of(scale, codes.at(r, c));
+      }
+    }
+  }
+
+  bool refits() const override { return true; }
+
  private:
+  float value_of(float scale, uint16_t code) const {
+    return scale * (static_cast<float>(encoder_->window_levels()[code]) * unit_);
+  }
+
   TrellisGrid(const GridRequest& request, const TrellisCode& code)
       : ParameterGrid({.kind = ValueKind::kTrellis,
                        .bits = request.bits,
@@ -120,8 +136,7 @@ class TrellisGrid final : public ParameterGrid {
       for (int64_t c = 0; c < target.cols; ++c) {
         const uint16_t code = windows[step(r, c)];
         codes[r * codes_stride + c] = code;
-        value[r * value_stride + c] =
-            scale * (static_cast<float>(encoder_->window_levels()[code]) * unit_);
+        value[r * value_stride + c] = value_of(scale, code);
       }
     }
   }
@@ -135,6 +150,8 @@ class TrellisGrid final : public ParameterGrid {
 std::string importance_unread(const Params& /*params*/) {
   return "a trellis takes the root mean square of all weights";
 }
+
+std::string refit_unread(const Params& /*params*/) { return {}; }
 
 void check(const GridRequest& request) {
   check_bits(trellis_grid(), request);
@@ -172,7 +189,8 @@ const Grid& trellis_grid() {
       .check = check,
       .make = make,
       .width = kTrellisTile,
-      .importance_unread = importance_unread};
+      .importance_unread = importance_unread,
+      .refit_unread = refit_unread};
   return kGrid;
 }
 

@@ -39,6 +39,9 @@ struct Options {
 constexpr size_t kClips = 18;
 float clip(size_t i) { return static_cast<float>(1 - 0.04 * static_cast<double>(i)); }
 
+/// Up to here a binary16 zero is right to half a step.
+constexpr float kLargestZero = 2048;
+
 struct Extent {
   float lo = 0, hi = 0;
   Extent times(float factor) const { return {lo * factor, hi * factor}; }
@@ -115,6 +118,19 @@ class UniformGrid final : public ParameterGrid {
     }
   }
 
+  void values(int64_t col, int64_t row_begin, Matrix<const uint16_t> codes,
+              Matrix<float> value) const override {
+    if (!options_.planes) return ParameterGrid::values(col, row_begin, codes, value);
+    for (int64_t r = 0; r < codes.rows; ++r) {
+      const Parameters p = parameters_of(set_of(row_begin + r, col));
+      for (int64_t c = 0; c < codes.cols; ++c) {
+        value.at(r, c) = plane_value(p, static_cast<float>(codes.at(r, c)));
+      }
+    }
+  }
+
+  bool refits() const override { return options_.sharing != Sharing::kMatrix && !options_.planes; }
+
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
     const size_t first = set_of(row_begin, col), step = set_of(row_begin + 1, col) - first;
@@ -149,18 +165,67 @@ class UniformGrid final : public ParameterGrid {
     }
   }
 
+  float middle_code() const { return static_cast<float>((1 << options_.bits) - 1) / 2; }
+
+  float plane_value(Parameters p, float code) const {
+    return p.scale * (code - middle_code()) + uniform_planes_offset(p.scale, p.zero, options_.bits);
+  }
+
+  /// The scale in closed form, and a float zero with it: values move by t v + d, and
+  /// (v H v^T, v H 1^T; v H 1^T, 1 H 1^T) (t, d) = (v slope^T, 1 slope^T).
+  void propose(const RefitProblem& problem, Matrix<const float> value) override {
+    if (options_.zero != ZeroKind::kFloat) {
+      ParameterGrid::propose(problem, value);
+      for (int64_t r = 0; r < value.rows; ++r) {
+        float& scale = q_.scale[set_of(problem.row_begin + r, problem.col_begin)];
+        scale = std::max(scale, options_.eps);
+      }
+      return;
+    }
+    const int64_t n = value.cols;
+    std::vector<double> sums(static_cast<size_t>(n));  // 1 H
+    double ones = 0;                                   // 1 H 1^T
+    for (int64_t j = 0; j < n; ++j) {
+      for (const double entry : problem.h.row(j)) sums[static_cast<size_t>(j)] += entry;
+      ones += sums[static_cast<size_t>(j)];
+    }
+    const std::vector<double> squares = value_squares(value, problem.h, problem.isa);
+    for (int64_t r = 0; r < value.rows; ++r) {
+      double mixed = 0, value_slope = 0, slope = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        const double v = value.at(r, j), down = problem.slope.at(r, j);
+        mixed += v * sums[static_cast<size_t>(j)];
+        value_slope += v * down;
+        slope += down;
+      }
+      const double square = squares[static_cast<size_t>(r)];
+      const double determinant = square * ones - mixed * mixed;
+      if (!(determinant > 1e-12 * square * ones)) continue;  // one value only
+      const double t = (value_slope * ones - slope * mixed) / determinant;
+      const size_t set = set_of(problem.row_begin + r, problem.col_begin);
+      const float old = q_.scale[set];
+      const auto scale = storable_scale(old * (1 + t), problem.row_begin + r);
+      if (!scale || *scale < options_.eps) continue;
+      // The best move of all values beside the scale as it is stored.
+      const double move = (slope - (static_cast<double>(*scale) / old - 1) * mixed) / ones;
+      const float zero = round_to_float16(static_cast<float>(q_.zero[set] - move / *scale));
+      if (!(std::fabs(zero) <= kLargestZero)) continue;
+      q_.scale[set] = *scale;
+      q_.zero[set] = zero;
+    }
+  }
+
   /// Values as planes hold them: the offset is rounded to binary16, which moves all of them alike.
   void round_to_planes(size_t set, std::span<const float> target, std::span<uint16_t> codes,
                        std::span<float> value) const {
     const Parameters p = parameters_of(set);
-    const float middle = static_cast<float>((1 << options_.bits) - 1) / 2;
     const float offset = uniform_planes_offset(p.scale, p.zero, options_.bits);
-    const float moved = offset - p.scale * (middle - p.zero);
+    const float moved = offset - p.scale * (middle_code() - p.zero);
     const Rounder rounder = rounder_for(p);
     for (size_t c = 0; c < target.size(); ++c) {
       const float code = rounder.code(target[c] - moved);
       codes[c] = static_cast<uint16_t>(static_cast<int32_t>(code));
-      value[c] = p.scale * (code - middle) + offset;
+      value[c] = plane_value(p, code);
     }
   }
 
@@ -319,8 +384,7 @@ class UniformGrid final : public ParameterGrid {
         return {store(magnitude / (steps / 2)), fixed_zero_};
       case ZeroKind::kFloat: {
         const float scale = store((extent.hi - extent.lo) / steps);
-        // Up to 2048 a binary16 zero is right to half a step.
-        if (scale != 0 && std::fabs(extent.lo / scale) <= 2048) {
+        if (scale != 0 && std::fabs(extent.lo / scale) <= kLargestZero) {
           return {scale, round_to_float16(-extent.lo / scale)};
         }
         [[fallthrough]];
@@ -401,6 +465,13 @@ std::string rms_factor_unread(const ParamUse& use) {
   return use.params.get_choice("scale-from") == "rms" ? "" : "it goes with --scale-from rms";
 }
 
+std::string refit_unread(const Params& params) {
+  if (params.get_choice("scale-per") == "tensor")
+    return "with --scale-per tensor no row has a scale";
+  const bool planes = params.get_choice("storage") == "planes";
+  return planes ? "scales with the offsets of --storage planes stay as fitted" : "";
+}
+
 /// The least b with LO >= -2^(b-1) and HI < 2^(b-1).
 int needed_bits(const Params& params) {
   if (!params.has("range")) return 0;
@@ -469,7 +540,8 @@ const Grid& uniform_grid() {
       .needed_bits = needed_bits,
       .check = check,
       .make = make,
-      .importance_unread = importance_unread_unless_searched};
+      .importance_unread = importance_unread_unless_searched,
+      .refit_unread = refit_unread};
   return kGrid;
 }
 

@@ -25,7 +25,8 @@ ColumnLoop::ColumnLoop(const RoundingInput& input, FittedGrid& grid,
     : input_(input),
       grid_(grid),
       options_(options),
-      passes_(options.passes.value_or(grid.passes())),
+      refits_(grid.refits() ? options.refits : 0),
+      passes_(options.passes.value_or(std::max<int64_t>(grid.passes(), refits_ > 0 ? 1 : 0))),
       ctx_(ctx),
       weight_(input.weight) {
   check(options, grid.width());
@@ -54,6 +55,7 @@ RoundingResult ColumnLoop::run() {
   factor_ = input_.moment->factor(options_.order, grid_.width(), ctx_);
   if (!factor_->note.empty()) result_.notes.push_back(factor_->note);
   if (passes_ > 0) order_moment();
+  if (refits_ > 0) damp_moment();
   importance_ = column_importance(input_, ctx_);
   result_.codes.resize(static_cast<size_t>(weight_.rows * weight_.cols));
   if (!fits_on_the_way_) fit_groups(grid_, weight_, importance_, ctx_.pool);
@@ -61,6 +63,7 @@ RoundingResult ColumnLoop::run() {
   make_candidates();
   const bool rows_apart = others_.empty() || kRowChunk % grid_.rows_sharing() == 0;
   rows_apart && !fits_on_the_way_ ? run_together() : run_in_turn();
+  if (refits_ > 0) refit_rows();
   return std::move(result_);
 }
 
@@ -108,6 +111,16 @@ void ColumnLoop::order_moment() {
   h_ = ordered;
 }
 
+void ColumnLoop::damp_moment() {
+  stored_h_ = input_.moment->h();
+  const double added = factor_->added_damping;
+  if (added == 0) return;
+  const int64_t n = stored_h_.cols;
+  damped_h_.assign(stored_h_.data, stored_h_.data + n * n);
+  for (int64_t j = 0; j < n; ++j) damped_h_[static_cast<size_t>(j * n + j)] += added;
+  stored_h_ = {damped_h_.data(), n, n};
+}
+
 void ColumnLoop::round_block(RowBlock& block) {
   if (options_.feedback) {
     for (int64_t first = 0; first < weight_.cols;) {
@@ -124,12 +137,38 @@ void ColumnLoop::round_block(RowBlock& block) {
 }
 
 void ColumnLoop::finish_block(RowBlock& block) {
+  const bool moved = refits_ == 0 && run_passes(block);
+  const bool measured = options_.feedback && !moved;
+  if (!measured && !others_.empty()) block.measure_losses();
+}
+
+bool ColumnLoop::run_passes(RowBlock& block) {
+  bool changed = false;
   for (int64_t pass = 0; pass < passes_; ++pass) {
     ctx_.check_cancelled();
     if (!(grid_.width() == 1 ? block.greedy_pass(h_) : block.greedy_block_pass(h_))) break;
+    changed = true;
   }
-  const bool measured = options_.feedback && passes_ == 0;
-  if (!measured && !others_.empty()) block.measure_losses();
+  return changed;
+}
+
+// Alternating, as LNQ does (arXiv:2505.07004): parameters for the codes, then codes for the
+// parameters, on the moment of the loop. Neither adds to the loss of a row.
+void ColumnLoop::refit_rows() {
+  for_row_chunks(ctx_.pool, weight_.rows, [&](int64_t begin, int64_t end) {
+    RowBlock block(weight_, *factor_, {&grid_}, begin, end, ctx_.isa);
+    uint16_t* codes = result_.codes.data() + begin * weight_.cols;
+    block.take_codes({codes, end - begin, weight_.cols});
+    for (int64_t round = 0; round < refits_; ++round) {
+      ctx_.check_cancelled();
+      const bool refitted = block.refit(grid_, stored_h_);
+      if (!run_passes(block) && !refitted) break;
+    }
+    for (int64_t r = begin; r < end; ++r) {
+      block.copy_codes(0, r,
+                       {codes + (r - begin) * weight_.cols, static_cast<size_t>(weight_.cols)});
+    }
+  });
 }
 
 // All candidates of a chunk of rows at once: their products share the factor.

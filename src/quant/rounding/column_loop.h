@@ -20,6 +20,9 @@ struct ColumnLoopOptions {
   bool preclamp = false;           // weights are clamped to the range of the fitted grid first
   std::optional<int64_t> passes;   // greedy passes at most; if not set, those of the grid
   bool explore = false;            // all of the grid's explore_factors
+  /// Rounds after the loop, of a refit of the grid and greedy passes, one if no number of them is
+  /// known. They take the place of the passes after the loop.
+  int64_t refits = 0;
 };
 
 class ColumnLoop {
@@ -44,19 +47,23 @@ class ColumnLoop {
   void clamp_weights();
   void make_candidates();
   void order_moment();
+  void damp_moment();
   void run_together();
   void run_in_turn();
   Outcome run_fitted(const FittedGrid& grid);
   Outcome run_fitting(FittedGrid& grid);
   void round_block(RowBlock& block);
   void finish_block(RowBlock& block);
+  bool run_passes(RowBlock& block);
+  void refit_rows();
   void store(const RowBlock& block, Outcome& outcome) const;
   void keep_better(FittedGrid& candidate, const Outcome& outcome, std::vector<double>& best);
 
   const RoundingInput& input_;
   FittedGrid& grid_;
   ColumnLoopOptions options_;
-  int64_t passes_;
+  int64_t refits_;  // none if the grid has none
+  int64_t passes_;  // after the loop, or in each round of refits
   const Context& ctx_;
   Matrix<const float> weight_;
   std::vector<float> clamped_;  // [rows, cols] what weight_ is with preclamp; else empty
@@ -64,7 +71,10 @@ class ColumnLoop {
   std::vector<float> importance_;  // [cols] or empty
   std::vector<double> ordered_h_;  // [cols, stride] in the order of the factor; empty: as stored
   Matrix<const double> h_;         // H in the order of the factor
-  bool fits_on_the_way_ = false;   // groups, to compensated weights
+  std::vector<double>
+      damped_h_;  // [cols, cols] as stored, with added damping; empty: nothing added
+  Matrix<const double> stored_h_;                    // H in the order of stored columns
+  bool fits_on_the_way_ = false;                     // groups, to compensated weights
   std::vector<std::unique_ptr<FittedGrid>> others_;  // candidates beside grid_, nearest to 1 first
   RoundingResult result_;
 };

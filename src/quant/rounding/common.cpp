@@ -56,15 +56,30 @@ ParamSpec explore_param() {
 }
 
 ParamSpec passes_param() {
-  return {.name = "passes",
+  return {
+      .name = "passes",
+      .kind = ParamKind::kInt,
+      .fallback = "",
+      .help =
+          "most greedy passes over the columns, which end when nothing changes, in each round of "
+          "--refits if there are any (not set: none after ldlq, one in its rounds, 10 for "
+          "coordinate)",
+      .choices = {},
+      .min = 0,
+      .max = 1000};
+}
+
+ParamSpec refits_param() {
+  return {.name = "refits",
           .kind = ParamKind::kInt,
-          .fallback = "",
+          .fallback = "0",
           .help =
-              "most greedy passes over the columns, which end when nothing changes (not set: "
-              "none after ldlq, 10 for coordinate)",
+              "rounds after the loop: the grid's parameters to the least true loss with the codes, "
+              "then greedy passes",
           .choices = {},
           .min = 0,
-          .max = 1000};
+          .max = 100,
+          .unread = [](const ParamUse& use) { return use.refit_unread; }};
 }
 
 std::vector<float> column_importance(const RoundingInput& input, const Context& ctx) {

@@ -15,6 +15,7 @@ bool weighs_by_moment(const Params& params);
 ParamSpec order_param();    // "order": natural | diagonal | reversed
 ParamSpec explore_param();  // "explore": loop | weights | off
 ParamSpec passes_param();   // "passes": not set, or a number
+ParamSpec refits_param();   // "refits"
 
 /// The importance of each column that grids are fitted with, [cols]; empty (equal) without a
 /// moment. "inverse" is LeanQuant's (1 / [H^-1]_jj)^power (arXiv:2407.10032), of mean 1.

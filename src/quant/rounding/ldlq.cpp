@@ -26,7 +26,8 @@ ColumnLoopOptions ldlq_options(const Params& params) {
           .groups_beforehand = preclamp || params.get_choice("static-groups") == "on",
           .preclamp = preclamp,
           .passes = passes(params),
-          .explore = params.get_choice("explore") == "loop"};
+          .explore = params.get_choice("explore") == "loop",
+          .refits = params.get_int("refits")};
 }
 
 ColumnLoopOptions coordinate_options(const Params& params) {
@@ -34,7 +35,8 @@ ColumnLoopOptions coordinate_options(const Params& params) {
           .order = column_order(params),
           .groups_beforehand = true,
           .passes = passes(params).value_or(10),
-          .explore = params.get_choice("explore") == "loop"};
+          .explore = params.get_choice("explore") == "loop",
+          .refits = params.get_int("refits")};
 }
 
 template <ColumnLoopOptions (*kOptions)(const Params&)>
@@ -80,6 +82,7 @@ const Rounding& ldlq_rounding() {
                           "publishes it; feedback then never sees what was clipped",
                   .choices = {"on", "off"}},
                  passes_param(),
+                 refits_param(),
                  explore_param()},
       .needs_moment = true,
       .weighs_by_moment = weighs_by_moment,
@@ -94,7 +97,7 @@ const Rounding& coordinate_rounding() {
       .paper = "arXiv:2307.13304",
       .help = "nearest values, then greedy passes: each weight at its best place given the others",
       .params = {importance_param(), importance_power_param(), order_param(), passes_param(),
-                 explore_param()},
+                 refits_param(), explore_param()},
       .needs_moment = true,
       .weighs_by_moment = weighs_by_moment,
       .check = check<coordinate_options>,

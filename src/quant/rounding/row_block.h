@@ -42,6 +42,15 @@ class RowBlock {
   void round_with_feedback();
   /// Rounds all columns as they are.
   void round_as_they_are();
+  /// Takes over the codes of the rows of the only candidate, in the order of stored columns.
+  /// @param codes [end - begin, cols] chosen by the candidate.
+  void take_codes(Matrix<const uint16_t> codes);
+
+  /// Refits the parameters of all rows to their codes, one group of columns after the other, each
+  /// with the errors of all others as they are then.
+  /// @param grid the only candidate.  @param h [cols, cols] H in the order of stored columns.
+  /// @return whether a parameter moved.
+  bool refit(FittedGrid& grid, Matrix<const double> h);
 
   /// One greedy pass (arXiv:2307.13304, Sec. 4.2 and supplement B.2): each entry, in order, moves
   /// to the grid value at its best place given all others, if that is better. Grids of width 1.
