@@ -26,7 +26,7 @@ ColumnLoop::ColumnLoop(const RoundingInput& input, FittedGrid& grid,
       grid_(grid),
       options_(options),
       refits_(grid.refits() ? options.refits : 0),
-      passes_(options.passes.value_or(std::max<int64_t>(grid.passes(), refits_ > 0 ? 1 : 0))),
+      passes_(options.passes.value_or(grid.passes())),
       ctx_(ctx),
       weight_(input.weight) {
   check(options, grid.width());

@@ -20,8 +20,8 @@ struct ColumnLoopOptions {
   bool preclamp = false;           // weights are clamped to the range of the fitted grid first
   std::optional<int64_t> passes;   // greedy passes at most; if not set, those of the grid
   bool explore = false;            // all of the grid's explore_factors
-  /// Rounds after the loop, of a refit of the grid and greedy passes, one if no number of them is
-  /// known. They take the place of the passes after the loop.
+  /// Rounds after the loop, each of a refit of the grid and the greedy passes, which then are not
+  /// made before.
   int64_t refits = 0;
 };
 

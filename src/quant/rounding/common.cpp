@@ -62,8 +62,7 @@ ParamSpec passes_param() {
       .fallback = "",
       .help =
           "most greedy passes over the columns, which end when nothing changes, in each round of "
-          "--refits if there are any (not set: none after ldlq, one in its rounds, 10 for "
-          "coordinate)",
+          "--refits if there are any (not set: none after ldlq, 10 for coordinate)",
       .choices = {},
       .min = 0,
       .max = 1000};
