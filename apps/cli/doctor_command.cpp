@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "pipeline/doctor.h"
 #include "session.h"
+#include "tensor/gemm.h"
 #include "text_table.h"
 
 namespace twofold::cli {
@@ -75,8 +76,8 @@ std::string machine_text(const MachineReport& machine) {
                      {"integer Gop/s", true},
                      {"float Gop/s", true}},
                     rows) +
-         fmt::format("integer: {}; float: {}\n", peaks.integer.instruction,
-                     peaks.floating.instruction);
+         fmt::format("integer: {}; float: {}; products of floats: {}\n", peaks.integer.instruction,
+                     peaks.floating.instruction, matmul_arithmetic(machine.used));
 }
 
 std::string matrices_text(const ModelTraffic& traffic) {
@@ -152,6 +153,7 @@ std::vector<JsonKey> doctor_json_keys() {
       {"isas[].offered", "by CPU and operating system"},
       {"isas[].refused_by_system", "the CPU has it, but may not use it"},
       {"isas[].used", "by this process"},
+      {"float_products", "what calibration and scoring multiply with"},
       {"caches", "a list of the data caches, smallest first"},
       {"caches[].level", ""},
       {"caches[].bytes", ""},

@@ -43,11 +43,12 @@ bool tiles_permitted() {
 #endif
 }
 
-/// AMX tiles with int8 products: CPUID leaf 7, bits 24 and 25 of EDX (unknown to GCC 12's list).
+/// AMX tiles with bfloat16 and int8 products: CPUID leaf 7, bits 22, 24 and 25 of EDX (unknown to
+/// GCC 12's list).
 bool cpu_has_tiles() {
 #if defined(__x86_64__)
   unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 24 & 3) == 3;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 0b1101) == 0b1101;
 #else
   return false;
 #endif

@@ -10,7 +10,7 @@ enum class Isa {
   kAvx2,        // AVX2, FMA, F16C, BMI2
   kAvx512,      // AVX-512 F, BW, DQ, VL, CD
   kAvx512Vnni,  // AVX-512 VNNI, VBMI, GFNI: together in all CPUs that have VBMI and VNNI
-  kAmx,         // AMX tiles with int8, permitted by the operating system
+  kAmx,         // AMX tiles with int8 and bfloat16, permitted by the operating system
 };
 
 }  // namespace twofold

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "engine/linear.h"
 #include "kernels/select.h"
+#include "tensor/gemm.h"
 
 namespace twofold {
 namespace {
@@ -144,6 +145,7 @@ OrderedJson to_json(const MachineReport& machine) {
                             {"refused_by_system", refused_by_system(isa)},
                             {"used", isa <= machine.used}});
   }
+  json["float_products"] = matmul_arithmetic(machine.used);
   json["caches"] = OrderedJson::array();
   for (const CacheLevel& cache : machine.caches) {
     json["caches"].push_back(

@@ -1,47 +1,41 @@
 // How a product is cut. x [m, K] times the transposed W [n, K]:
-//   panel   N rows of W, decoded 16 at a time and packed as [K, N], so that one step over k reads
-//           N neighbours
+//   panel   N rows of W, decoded 16 at a time and packed as the products of the instruction set
+//           (block_products.h) read them
 //   group   panels packed together, by all threads, before they are used by all threads
-//   block   about kChunkRows rows of x times a depth of at most kDepth columns: what stays in the
-//           second-level cache while the panels of a group pass by
+//   block   some rows of x times some depth: what stays in the second-level cache while the panels
+//           of a group pass by; prepared as the products read it
 //   item    some panels of a group times some rows of x; threads take items. Where x is a single
-//           block, an item packs its panels itself
-//   tile    R x N outputs in registers (simd/gemm_body.h)
+//           block of rows, it is prepared by all threads, and an item packs its panels itself
 // All sizes follow from shapes and instruction set. Each output is a chain over the columns of each
 // block of depth, and blocks are added in order: the same sum whatever the number of threads, the
 // item or the tile. With kGemmMinRows rows or more a row's result does not depend on the others.
 #include "tensor/gemm.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
 #include "base/error.h"
-#include "tensor/dense_source.h"
+#include "tensor/block_products.h"
 #include "tensor/ops.h"
-#include "tensor/simd/select.h"
 
 namespace twofold {
 namespace {
 
-constexpr int64_t kDepth = 224;
-constexpr int64_t kChunkRows = 350;
 constexpr int64_t kDecodeRows = 16;                 // the height of the packed formats' tiles
 constexpr int64_t kFewProducts = int64_t{1} << 14;  // about what waking a thread takes
 // Packed panels of an item: at most 2^19 floats (2 MB), unless a single panel is longer.
 constexpr int64_t kPanelFloats = int64_t{1} << 19;
-// Panels of a group: at most 2^21 floats (8 MB), unless a single panel is longer.
-constexpr int64_t kGroupFloats = int64_t{1} << 21;
 // An x of at most 2^18 floats (1 MB) stays in the second-level cache whole, as one block.
 constexpr int64_t kBlockFloats = int64_t{1} << 18;
 constexpr int64_t kWantedItems = 8;
+constexpr int64_t kPreparedRows = 32;  // of x, at a time
 
 // Grows to what the largest product of its thread needs: the panels of one group, kDecodeRows
-// decoded rows, and a block of x if it has to be copied; the limits are above.
+// decoded rows, and x or a block of it if it has to be prepared; the limits are above.
 struct Scratch {
-  AlignedBuffer<float> panels, decoded, left;
+  AlignedBuffer<float> panels, decoded, left, block;
 };
 Scratch& scratch() {
   thread_local Scratch buffers;
@@ -49,23 +43,6 @@ Scratch& scratch() {
 }
 
 size_t floats(int64_t count) { return static_cast<size_t>(count); }
-
-// Columns per block of depth: even blocks, multiples of 8.
-int64_t depth_of(int64_t cols) { return round_up(ceil_div(cols, ceil_div(cols, kDepth)), 8); }
-
-// Rows of x as tiles can read them: a tile walks down R rows at once, and rows a multiple of 1 KB
-// apart compete for a few sets of the cache, so those are copied to rows an odd number of lines
-// apart, in the scratch of the calling thread.
-Matrix<const float> readable_rows(Matrix<const float> x) {
-  if (x.stride % 256 != 0 || x.rows <= 4) return x;
-  AlignedBuffer<float>& copy = scratch().left;
-  const int64_t stride = round_up(x.cols, 32) + 16;
-  copy.ensure(floats(x.rows * stride));
-  for (int64_t r = 0; r < x.rows; ++r) {
-    std::copy_n(x.data + r * x.stride, x.cols, copy.data() + r * stride);
-  }
-  return {copy.data(), x.rows, x.cols, stride};
-}
 
 // The even division of `count` things into `parts`: things [begin, end) of part `index`.
 struct Range {
@@ -75,102 +52,77 @@ Range part_of(int64_t count, int64_t parts, int64_t index) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
-// Asks for numbers [begin, end) of `from` in the second-level cache.
-void prefetch(const float* from, Range range) {
-  for (int64_t i = range.begin; i < range.end; i += 16) __builtin_prefetch(from + i, 0, 2);
+int64_t depth_of(const BlockProducts& products, int64_t cols) {
+  return block_depth(cols, products.cuts.depth, products.cuts.depth_unit);
 }
 
-// y [m, N or less] (+)= x [m, k] panel [k, N]. Meanwhile asks for the panel `panel_step` floats
-// further on, if that is not 0: panels packed by another thread come from far away.
-void multiply_panel(const GemmTiles& tiles, Matrix<const float> x, const float* panel,
-                    int64_t panel_stride, int64_t panel_step, Matrix<float> y, bool accumulate) {
-  const int64_t blocks = ceil_div(x.rows, tiles.rows);
-  const float* ahead = panel + panel_step;
-  const int64_t ahead_floats = x.cols * tiles.cols;
-  std::array<float, kMaxTileRows * kMaxTileCols> edge;
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t begin = x.rows * b / blocks;
-    const int64_t rows = x.rows * (b + 1) / blocks - begin;
-    const float* left = x.data + begin * x.stride;
-    if (panel_step != 0) prefetch(ahead, part_of(ahead_floats, blocks, b));
-    float* out = y.data + begin * y.stride;
-    if (y.cols == tiles.cols) {
-      tiles.tile[rows](left, x.stride, panel, panel_stride, x.cols, out, y.stride, accumulate);
-      continue;
-    }
-    tiles.tile[rows](left, x.stride, panel, panel_stride, x.cols, edge.data(), tiles.cols, false);
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < y.cols; ++c) {
-        const float sum = edge[floats(r * tiles.cols + c)];
-        float& slot = out[r * y.stride + c];
-        slot = accumulate ? slot + sum : sum;
-      }
-    }
-  }
+// Rows of part `index` of `parts`, divided at multiples of the row unit.
+Range rows_of_part(const BlockProducts& products, int64_t rows, int64_t parts, int64_t index) {
+  const int64_t unit = products.cuts.row_unit;
+  const Range units = part_of(ceil_div(rows, unit), parts, index);
+  return {units.begin * unit, std::min(units.end * unit, rows)};
 }
 
-Matrix<float> columns(Matrix<float> y, int64_t begin, int64_t count) {
-  return {y.data + begin, y.rows, std::min(count, y.cols - begin), y.stride};
+// Floats of x [m, K] prepared: its blocks of depth one after the other.
+int64_t prepared_floats(const BlockProducts& products, Matrix<const float> x) {
+  const int64_t depth = depth_of(products, x.cols);
+  return ceil_div(x.cols, depth) * round_up(x.rows, products.cuts.row_unit) *
+         products.left_stride(depth);
 }
 
-// y [m, n] (+)= x [m, K] panels [ceil(n / N)][K, N].
-void multiply(const GemmTiles& tiles, Matrix<const float> x, const float* panels, Matrix<float> y,
-              bool accumulate) {
-  const int64_t depth = depth_of(x.cols);
-  const int64_t chunks = ceil_div(x.rows, kChunkRows);
+// Some rows of the block of depth from column k on, of x prepared as `left`.
+LeftBlock prepared_block(const BlockProducts& products, Matrix<const float> x, const float* left,
+                         int64_t k, Range rows) {
+  const int64_t depth = depth_of(products, x.cols);
+  const int64_t block_floats =
+      round_up(x.rows, products.cuts.row_unit) * products.left_stride(depth);
+  const int64_t columns = std::min(depth, x.cols - k);
+  const int64_t stride = products.left_stride(columns);
+  return {left + k / depth * block_floats + rows.begin * stride, stride, rows.end - rows.begin,
+          columns};
+}
+
+// y [m, n] (+)= x [m, K] panels [ceil(n / N)] of depth K. `prepared` holds x prepared, or is null:
+// then blocks are, one by one, unless they are read in place.
+void multiply(const BlockProducts& products, Matrix<const float> x, const float* prepared,
+              const float* panels, Matrix<float> y, bool accumulate) {
+  const int64_t depth = depth_of(products, x.cols);
+  const int64_t chunks = ceil_div(x.rows, products.cuts.chunk_rows);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const int64_t row = x.rows * chunk / chunks;
-    const int64_t rows = x.rows * (chunk + 1) / chunks - row;
-    const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
+    const Range rows = rows_of_part(products, x.rows, chunks, chunk);
+    const Matrix<float> out(y.data + rows.begin * y.stride, rows.end - rows.begin, y.cols,
+                            y.stride);
     for (int64_t k = 0; k < x.cols; k += depth) {
-      const float* corner = x.data + row * x.stride + k;
-      const Matrix<const float> block =
-          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
-      for (int64_t c = 0; c < y.cols; c += tiles.cols) {
-        const float* panel = panels + c * x.cols + k * tiles.cols;
-        multiply_panel(tiles, block, panel, tiles.cols,
-                       c + tiles.cols < y.cols ? tiles.cols * x.cols : 0,
-                       columns(out, c, tiles.cols), accumulate || k > 0);
+      const Matrix<const float> block(x.data + rows.begin * x.stride + k, out.rows,
+                                      std::min(depth, x.cols - k), x.stride);
+      LeftBlock left{block.data, block.stride, block.rows, block.cols};
+      if (prepared != nullptr) {
+        left = prepared_block(products, x, prepared, k, rows);
+      } else if (!products.reads_in_place(block)) {
+        AlignedBuffer<float>& buffer = scratch().block;
+        buffer.ensure(floats(prepared_floats(products, block)));
+        products.prepare(block, buffer.data());
+        left = {buffer.data(), products.left_stride(block.cols), block.rows, block.cols};
       }
+      products.multiply(left, panels, k, x.cols, out, accumulate || k > 0);
     }
   }
 }
 
-// y [m, n] (+)= x [m, k] v [k, n], one block of depth. Panels of v that serve a single tile are
-// read where they lie; others, and a last narrow one, are copied so that their rows are neighbours.
-void multiply_in_place(const GemmTiles& tiles, Matrix<const float> x, Matrix<const float> v,
-                       Matrix<float> y, bool accumulate) {
-  AlignedBuffer<float>& packed = scratch().panels;
-  packed.ensure(floats(tiles.cols * v.rows));
-  for (int64_t c = 0; c < v.cols; c += tiles.cols) {
-    const int64_t width = std::min(tiles.cols, v.cols - c);
-    const Matrix<float> out = columns(y, c, tiles.cols);
-    if (width == tiles.cols && x.rows <= tiles.rows) {
-      multiply_panel(tiles, x, v.data + c, v.stride, 0, out, accumulate);
-      continue;
-    }
-    for (int64_t k = 0; k < v.rows; ++k) {
-      float* to = packed.data() + k * tiles.cols;
-      std::copy_n(v.data + k * v.stride + c, width, to);
-      std::fill(to + width, to + tiles.cols, 0.0f);
-    }
-    multiply_panel(tiles, x, packed.data(), tiles.cols, 0, out, accumulate);
-  }
-}
-
-// Packs rows [begin, begin + count) of `weight` as [ceil(count / N)][K, N]; missing rows are zero.
-void pack_rows(const GemmTiles& tiles, const RowSource& weight, int64_t begin, int64_t count,
+// Packs rows [begin, begin + count) of `weight` as [ceil(count / N)] panels; missing rows are zero.
+void pack_rows(const BlockProducts& products, const RowSource& weight, int64_t begin, int64_t count,
                float* panels) {
-  const int64_t cols = weight.cols();
+  const int64_t cols = weight.cols(), width = products.cuts.panel_cols;
+  const int64_t panel_floats = products.panel_floats(cols);
   const DenseView* dense = weight.dense();
   const bool in_place = dense != nullptr && dense->dtype == DType::kF32;
   const int64_t stride = in_place ? dense->stride : round_up(cols, 32) + 16;
   AlignedBuffer<float>& decoded = scratch().decoded;
   if (!in_place) decoded.ensure(floats(kDecodeRows * stride));
-  if (const int64_t whole = count / tiles.cols; count % tiles.cols != 0) {
-    std::memset(panels + whole * tiles.cols * cols, 0, floats(tiles.cols * cols) * sizeof(float));
+  if (count % width != 0) {
+    std::memset(panels + count / width * panel_floats, 0, floats(panel_floats) * sizeof(float));
   }
-  const int64_t step = std::min(kDecodeRows, tiles.cols);
+  const int64_t step = std::min(kDecodeRows, width);
   for (int64_t r = 0; r < count; r += step) {
     const int64_t rows = std::min(step, count - r);
     const float* from = decoded.data();
@@ -179,58 +131,98 @@ void pack_rows(const GemmTiles& tiles, const RowSource& weight, int64_t begin, i
     } else {
       weight.decode_rows(begin + r, rows, decoded.data(), stride);
     }
-    float* panel = panels + r / tiles.cols * tiles.cols * cols;
-    tiles.transpose(from, stride, rows, cols, panel + r % tiles.cols, tiles.cols);
+    products.pack({from, rows, cols, stride}, r % width, panels + r / width * panel_floats);
   }
 }
 
 // How many panels of depth `cols` `limit` floats hold; at least one.
-int64_t fitting_panels(const GemmTiles& tiles, int64_t cols, int64_t limit) {
-  return std::max<int64_t>(limit / (cols * tiles.cols), 1);
+int64_t fitting_panels(const BlockProducts& products, int64_t cols, int64_t limit) {
+  return std::max<int64_t>(limit / products.panel_floats(cols), 1);
+}
+
+// x prepared in the scratch of the calling thread, by all threads; null if it is read in place.
+const float* prepare_all(const BlockProducts& products, Matrix<const float> x, ThreadPool& pool) {
+  if (products.reads_in_place(x)) return nullptr;
+  AlignedBuffer<float>& buffer = scratch().left;
+  buffer.ensure(floats(prepared_floats(products, x)));
+  float* left = buffer.data();
+  const int64_t depth = depth_of(products, x.cols);
+  const int64_t parts = ceil_div(x.rows, round_up(kPreparedRows, products.cuts.row_unit));
+  pool.run(parts, [&](int64_t part, int) {
+    const Range rows = rows_of_part(products, x.rows, parts, part);
+    for (int64_t k = 0; k < x.cols; k += depth) {
+      const LeftBlock block = prepared_block(products, x, left, k, rows);
+      products.prepare({x.data + rows.begin * x.stride + k, block.rows, block.depth, x.stride},
+                       left + (block.data - left));
+    }
+  });
+  return left;
 }
 
 // x is a single block of rows: items are ranges of panels, packed by the thread that uses them.
-void multiply_block(const GemmTiles& tiles, Matrix<const float> x, const RowSource& weight,
+void multiply_block(const BlockProducts& products, Matrix<const float> x, const RowSource& weight,
                     Matrix<float> y, ThreadPool& pool, bool accumulate) {
-  const Matrix<const float> left = readable_rows(x);
-  const int64_t panels = ceil_div(y.cols, tiles.cols);
-  const int64_t fitting = fitting_panels(tiles, x.cols, kPanelFloats);
+  const float* prepared = prepare_all(products, x, pool);
+  const int64_t width = products.cuts.panel_cols;
+  const int64_t panels = ceil_div(y.cols, width);
+  const int64_t fitting = fitting_panels(products, x.cols, kPanelFloats);
   const int64_t items = std::min(panels, std::max(kWantedItems, ceil_div(panels, fitting)));
   pool.run(items, [&](int64_t item, int) {
     const Range range = part_of(panels, items, item);
-    const int64_t begin = range.begin * tiles.cols;
-    const int64_t count = std::min(range.end * tiles.cols, y.cols) - begin;
+    const int64_t begin = range.begin * width;
+    const int64_t count = std::min(range.end * width, y.cols) - begin;
     AlignedBuffer<float>& packed = scratch().panels;
-    packed.ensure(floats((range.end - range.begin) * tiles.cols * x.cols));
-    pack_rows(tiles, weight, begin, count, packed.data());
-    multiply(tiles, left, packed.data(), columns(y, begin, count), accumulate);
+    packed.ensure(floats((range.end - range.begin) * products.panel_floats(x.cols)));
+    pack_rows(products, weight, begin, count, packed.data());
+    multiply(products, x, prepared, packed.data(), columns_of(y, begin, count), accumulate);
   });
 }
 
 // y (+)= x times one group of panels: rows [begin, begin + y.cols) of `weight`.
-void multiply_group(const GemmTiles& tiles, Matrix<const float> x, const RowSource& weight,
+void multiply_group(const BlockProducts& products, Matrix<const float> x, const RowSource& weight,
                     int64_t begin, Matrix<float> y, ThreadPool& pool, bool accumulate) {
-  const int64_t panels = ceil_div(y.cols, tiles.cols);
+  const int64_t width = products.cuts.panel_cols;
+  const int64_t panel_floats = products.panel_floats(x.cols);
+  const int64_t panels = ceil_div(y.cols, width);
   AlignedBuffer<float>& packed = scratch().panels;
-  packed.ensure(floats(panels * tiles.cols * x.cols));
+  packed.ensure(floats(panels * panel_floats));
   pool.run(panels, [&](int64_t p, int) {
-    const int64_t row = p * tiles.cols;
-    pack_rows(tiles, weight, begin + row, std::min(tiles.cols, y.cols - row),
-              packed.data() + row * x.cols);
+    const int64_t row = p * width;
+    pack_rows(products, weight, begin + row, std::min(width, y.cols - row),
+              packed.data() + p * panel_floats);
   });
   // An even number of parts, which two threads share evenly.
-  const int64_t row_parts = round_up(ceil_div(x.rows, kChunkRows), 2);
+  const int64_t row_parts = round_up(ceil_div(x.rows, products.cuts.chunk_rows), 2);
   const int64_t panel_parts = std::min(ceil_div(kWantedItems, row_parts), panels);
   pool.run(row_parts * panel_parts, [&](int64_t item, int) {
-    const Range rows = part_of(x.rows, row_parts, item / panel_parts);
+    const Range rows = rows_of_part(products, x.rows, row_parts, item / panel_parts);
     const Range range = part_of(panels, panel_parts, item % panel_parts);
-    const int64_t first = range.begin * tiles.cols;
-    const int64_t count = std::min(range.end * tiles.cols, y.cols) - first;
+    const int64_t first = range.begin * width;
+    const int64_t count = std::min(range.end * width, y.cols) - first;
     const int64_t height = rows.end - rows.begin;
-    multiply(tiles, {x.data + rows.begin * x.stride, height, x.cols, x.stride},
-             packed.data() + first * x.cols,
+    multiply(products, {x.data + rows.begin * x.stride, height, x.cols, x.stride}, nullptr,
+             packed.data() + range.begin * panel_floats,
              {y.data + rows.begin * y.stride + first, height, count, y.stride}, accumulate);
   });
+}
+
+// For kGemmMinRows rows or more.
+void matmul_blocks(const BlockProducts& products, Matrix<const float> x, const RowSource& weight,
+                   Matrix<float> y, ThreadPool& pool, bool accumulate) {
+  if (x.rows <= products.cuts.chunk_rows || x.rows * x.cols <= kBlockFloats) {
+    multiply_block(products, x, weight, y, pool, accumulate);
+    return;
+  }
+  const int64_t width = products.cuts.panel_cols;
+  const int64_t panels = ceil_div(y.cols, width);
+  const int64_t groups =
+      ceil_div(panels, fitting_panels(products, x.cols, products.cuts.group_floats));
+  for (int64_t g = 0; g < groups; ++g) {
+    const Range range = part_of(panels, groups, g);
+    const int64_t begin = range.begin * width;
+    const Matrix<float> out = columns_of(y, begin, (range.end - range.begin) * width);
+    multiply_group(products, x, weight, begin, out, pool, accumulate);
+  }
 }
 
 // y [m, n] (+)= dot products of the rows of x with row r of the weight, by `dot`.
@@ -285,6 +277,8 @@ void matmul_few(Matrix<const float> x, const RowSource& weight, Matrix<float> y,
 
 }  // namespace
 
+std::string_view matmul_arithmetic(Isa isa) { return block_products(isa)->arithmetic(); }
+
 void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, ThreadPool& pool,
             Isa isa, bool accumulate) {
   TWOFOLD_ASSERT(x.cols == weight.cols());
@@ -294,55 +288,7 @@ void matmul(Matrix<const float> x, const RowSource& weight, Matrix<float> y, Thr
     matmul_few(x, weight, y, pool, ops(isa), accumulate);
     return;
   }
-  const GemmTiles& tiles = gemm_tiles(isa);
-  if (x.rows <= kChunkRows || x.rows * x.cols <= kBlockFloats) {
-    multiply_block(tiles, x, weight, y, pool, accumulate);
-    return;
-  }
-  const int64_t panels = ceil_div(y.cols, tiles.cols);
-  const int64_t groups = ceil_div(panels, fitting_panels(tiles, x.cols, kGroupFloats));
-  for (int64_t g = 0; g < groups; ++g) {
-    const Range range = part_of(panels, groups, g);
-    const int64_t begin = range.begin * tiles.cols;
-    const Matrix<float> out = columns(y, begin, (range.end - range.begin) * tiles.cols);
-    multiply_group(tiles, x, weight, begin, out, pool, accumulate);
-  }
-}
-
-void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float> y, Isa isa) {
-  TWOFOLD_ASSERT(x.cols == v.rows && y.rows == x.rows && y.cols == v.cols);
-  if (x.rows == 0 || v.cols == 0) return;
-  if (x.cols == 0) {
-    for (int64_t r = 0; r < y.rows; ++r) std::ranges::fill(y.row(r), 0.0f);
-    return;
-  }
-  const GemmTiles& tiles = gemm_tiles(isa);
-  const int64_t depth = depth_of(x.cols);
-  for (int64_t row = 0; row < x.rows; row += kChunkRows) {
-    const int64_t rows = std::min(kChunkRows, x.rows - row);
-    const Matrix<float> out(y.data + row * y.stride, rows, y.cols, y.stride);
-    for (int64_t k = 0; k < x.cols; k += depth) {
-      const float* corner = x.data + row * x.stride + k;
-      const Matrix<const float> block =
-          readable_rows({corner, rows, std::min(depth, x.cols - k), x.stride});
-      multiply_in_place(tiles, block, {v.data + k * v.stride, block.cols, v.cols, v.stride}, out,
-                        k > 0);
-    }
-  }
-}
-
-void pack_panel(Matrix<const float> w, float* panel, Isa isa) {
-  TWOFOLD_ASSERT(w.rows <= kPanelCols);
-  if (w.rows < kPanelCols) std::fill_n(panel, w.cols * kPanelCols, 0.0f);
-  gemm_tiles(isa).transpose(w.data, w.stride, w.rows, w.cols, panel, kPanelCols);
-}
-
-void multiply_panel(Matrix<const float> x, const float* panel, Matrix<float> y, Isa isa) {
-  TWOFOLD_ASSERT(y.rows == x.rows && y.cols == kPanelCols);
-  const GemmTiles& tiles = gemm_tiles(isa);
-  for (int64_t c = 0; c < kPanelCols; c += tiles.cols) {
-    multiply_panel(tiles, x, panel + c, kPanelCols, 0, columns(y, c, tiles.cols), false);
-  }
+  matmul_blocks(*block_products(isa), x, weight, y, pool, accumulate);
 }
 
 }  // namespace twofold

@@ -11,7 +11,7 @@ namespace twofold {
 /// stay as they are. Products are summed over all tokens in float32, in an order that depends on
 /// shapes only, and then added to `sum` in float64; so the sum does not depend on the number of
 /// threads, and not on how often the function was called for other sequences before.
-/// Takes about 0.7 MB per thread beside its arguments.
+/// Takes about 1.1 MB per thread beside its arguments.
 void add_gram(Matrix<const float> x, Matrix<double> sum, ThreadPool& pool, Isa isa);
 
 }  // namespace twofold

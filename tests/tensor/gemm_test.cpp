@@ -2,33 +2,33 @@
 
 #include <gtest/gtest.h>
 
-#include <cfloat>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "base/float16.h"
 #include "tensor/dense_source.h"
+#include "tensor/product_bound.h"
 #include "tensor/random_matrix.h"
 
 namespace twofold {
 namespace {
 
-// A float sum of K products, in any order and with or without fused additions, is off by at most
-// (K + 1) eps sum |x w| to first order; adding to y rounds once more. Twice that covers both.
+using Bound = double (*)(const ProductSum& sum);
+// What `matmul` promises for this many rows of x.
+Bound matmul_bound(Isa isa, int64_t rows) {
+  return isa == Isa::kAmx && rows >= kGemmMinRows ? split_bound : register_bound;
+}
+
 void expect_near_double_product(Matrix<const float> x, Matrix<const float> w,
-                                Matrix<const float> before, Matrix<const float> y) {
+                                Matrix<const float> before, Matrix<const float> y, Bound bound) {
   for (int64_t i = 0; i < y.rows; ++i) {
     for (int64_t j = 0; j < y.cols; ++j) {
-      double sum = before.data == nullptr ? 0.0 : static_cast<double>(before.at(i, j));
-      double magnitude = std::abs(sum);
-      for (int64_t k = 0; k < x.cols; ++k) {
-        const double product = static_cast<double>(x.at(i, k)) * static_cast<double>(w.at(j, k));
-        sum += product;
-        magnitude += std::abs(product);
-      }
-      const double bound = 2.0 * static_cast<double>(x.cols + 1) * FLT_EPSILON * magnitude;
-      ASSERT_NEAR(static_cast<double>(y.at(i, j)), sum, bound) << i << ", " << j;
+      ProductSum sum;
+      if (before.data != nullptr) sum.start(double{before.at(i, j)});
+      for (int64_t k = 0; k < x.cols; ++k) sum.add(double{x.at(i, k)}, double{w.at(j, k)});
+      ASSERT_NEAR(double{y.at(i, j)}, sum.value, bound(sum)) << i << ", " << j;
     }
   }
 }
@@ -82,7 +82,7 @@ TEST_P(Gemm, MatmulEqualsDoubleProductWithinBound) {
       const RandomMatrix before(s.rows, s.cols, 2, 3);
       matmul(x.view, dense, y.view, pool, GetParam(), accumulate);
       const Matrix<const float> start = accumulate ? before.view : Matrix<const float>();
-      expect_near_double_product(x.view, w.view, start, y.view);
+      expect_near_double_product(x.view, w.view, start, y.view, matmul_bound(GetParam(), s.rows));
       EXPECT_TRUE(y.gaps_untouched());
       matmul(x.view, hidden, y2.view, pool, GetParam(), accumulate);
       EXPECT_EQ(y.numbers, y2.numbers) << "decoded rows give the same sums as rows in place";
@@ -100,7 +100,7 @@ TEST_P(Gemm, SerialProductsEqualDoubleProductWithinBound) {
       for (int64_t j = 0; j < s.cols; ++j) v.view.at(k, j) = w.view.at(j, k);
     }
     matmul_nn_serial(x.view, v.view, y2.view, GetParam());
-    expect_near_double_product(x.view, w.view, {}, y2.view);
+    expect_near_double_product(x.view, w.view, {}, y2.view, register_bound);
     EXPECT_TRUE(y2.gaps_untouched());
   }
 }
@@ -114,7 +114,8 @@ TEST_P(Gemm, PanelProductsEqualDoubleProductWithinBound) {
     pack_panel(w.view, panel.data(), GetParam());
     RandomMatrix y(s.rows, kPanelCols, 2, 3), last(1, kPanelCols, 0, 4);
     multiply_panel(x.view, panel.data(), y.view, GetParam());
-    expect_near_double_product(x.view, w.view, {}, {y.view.data, s.rows, cols, y.view.stride});
+    expect_near_double_product(x.view, w.view, {}, {y.view.data, s.rows, cols, y.view.stride},
+                               register_bound);
     EXPECT_TRUE(y.gaps_untouched());
     for (int64_t r = 0; r < s.rows; ++r) {
       for (int64_t c = cols; c < kPanelCols; ++c) ASSERT_EQ(y.view.at(r, c), 0.0f);
@@ -138,11 +139,12 @@ TEST_P(Gemm, StridesOfWholePagesGiveTheSameNumbers) {
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < cols; ++j) ASSERT_EQ(y.view.at(i, j), y2.view.at(i, j));
   }
-  expect_near_double_product(x.view, w.view, {}, y.view);
+  expect_near_double_product(x.view, w.view, {}, y.view, matmul_bound(GetParam(), rows));
 }
 
 TEST_P(Gemm, ThreadCountDoesNotChangeOneBit) {
-  for (const Sides& s : {Sides{3, 333, 100}, Sides{50, 333, 700}, Sides{1100, 90, 64}}) {
+  for (const Sides& s :
+       {Sides{3, 333, 100}, Sides{50, 333, 700}, Sides{1100, 90, 64}, Sides{600, 70, 1400}}) {
     const RandomMatrix x(s.rows, s.depth, 0, 1), w(s.cols, s.depth, 0, 2);
     const DenseSource source(w.view, GetParam());
     std::vector<float> first;
@@ -194,6 +196,89 @@ TEST_P(Gemm, SixteenBitWeightsGiveTheProductOfTheirFloats) {
       matmul(x.view, HiddenSource(stored), y3.view, pool, GetParam());
       EXPECT_EQ(y.numbers, y2.numbers) << rows;
       EXPECT_EQ(y.numbers, y3.numbers) << rows;
+      expect_near_double_product(x.view, {floats.data(), cols, depth}, {}, y.view,
+                                 matmul_bound(GetParam(), rows));
+    }
+  }
+}
+
+// Multiplies each number by 2^n, n evenly in [lowest, highest].
+void spread(RandomMatrix& matrix, int lowest, int highest, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<int> exponent(lowest, highest);
+  for (float& number : matrix.numbers) number = std::ldexp(number, exponent(random));
+}
+
+struct Magnitudes {
+  int x_lowest, x_highest, w_lowest, w_highest;  // exponents
+};
+
+TEST_P(Gemm, MagnitudesFarApartStayWithinBound) {
+  ThreadPool pool(2);
+  for (const Magnitudes& m : {Magnitudes{-20, 20, -20, 20}, Magnitudes{-149, -100, -30, 100},
+                              Magnitudes{-100, 40, -149, 50}, Magnitudes{-70, -55, -70, -55},
+                              Magnitudes{110, 124, -149, -20}}) {
+    SCOPED_TRACE(testing::Message() << m.x_lowest << " " << m.w_lowest);
+    const int64_t rows = 37, cols = 45, depth = 150;
+    RandomMatrix x(rows, depth, 0, 1), w(cols, depth, 0, 2), y(rows, cols, 0, 3);
+    spread(x, m.x_lowest, m.x_highest, 4);
+    spread(w, m.w_lowest, m.w_highest, 5);
+    matmul(x.view, DenseSource(w.view, GetParam()), y.view, pool, GetParam());
+    expect_near_double_product(x.view, w.view, {}, y.view, matmul_bound(GetParam(), rows));
+  }
+}
+
+TEST_P(Gemm, CancellingRowsStayWithinBoundAndZerosGiveZero) {
+  ThreadPool pool(2);
+  const int64_t rows = 40, cols = 33, depth = 200;
+  RandomMatrix x(rows, depth, 0, 1), w(cols, depth, 0, 2), y(rows, cols, 0, 3);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t k = 0; k < depth / 2; ++k) x.view.at(r, depth - 1 - k) = x.view.at(r, k);
+  }
+  for (int64_t r = 0; r < cols; ++r) {
+    for (int64_t k = 0; k < depth / 2; ++k) w.view.at(r, depth - 1 - k) = -w.view.at(r, k);
+  }
+  std::ranges::fill(x.view.row(7), 0.0f);
+  std::ranges::fill(w.view.row(9), 0.0f);
+  matmul(x.view, DenseSource(w.view, GetParam()), y.view, pool, GetParam());
+  expect_near_double_product(x.view, w.view, {}, y.view, matmul_bound(GetParam(), rows));
+  for (int64_t c = 0; c < cols; ++c) ASSERT_EQ(y.view.at(7, c), 0.0f);
+  for (int64_t r = 0; r < rows; ++r) ASSERT_EQ(y.view.at(r, 9), 0.0f);
+}
+
+TEST_P(Gemm, LargestNumbersDoNotOverflow) {
+  ThreadPool pool(1);
+  const float largest = std::numeric_limits<float>::max();
+  RandomMatrix x(9, 1, 0, 1), w(2, 1, 0, 2), y(9, 2, 0, 3);
+  std::ranges::fill(x.numbers, largest);
+  w.numbers = {1.0f, 0.75f};
+  matmul(x.view, DenseSource(w.view, GetParam()), y.view, pool, GetParam());
+  expect_near_double_product(x.view, w.view, {}, y.view, matmul_bound(GetParam(), x.view.rows));
+}
+
+TEST_P(Gemm, NumbersThatAreNotFiniteStayInTheirRowAndColumn) {
+  ThreadPool pool(2);
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const int64_t rows : {8, 20, 50}) {
+    const int64_t cols = 40, depth = 90;
+    RandomMatrix x(rows, depth, 0, 1), w(cols, depth, 0, 2);
+    RandomMatrix clean(rows, cols, 0, 3), y(rows, cols, 0, 4);
+    matmul(x.view, DenseSource(w.view, GetParam()), clean.view, pool, GetParam());
+    x.view.at(1, 3) = infinity;
+    x.view.at(4, 89) = nan;
+    x.view.at(6, 40) = -infinity;
+    w.view.at(5, 17) = infinity;
+    w.view.at(38, 0) = nan;
+    matmul(x.view, DenseSource(w.view, GetParam()), y.view, pool, GetParam());
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) {
+        if (r == 1 || r == 4 || r == 6 || c == 5 || c == 38) {
+          ASSERT_FALSE(std::isfinite(y.view.at(r, c))) << r << ", " << c;
+        } else {
+          ASSERT_EQ(y.view.at(r, c), clean.view.at(r, c)) << r << ", " << c;
+        }
+      }
     }
   }
 }

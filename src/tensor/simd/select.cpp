@@ -48,11 +48,14 @@ const GemmTiles64& gemm_tiles64(Isa isa) {
   return kGemmTiles64Scalar;
 }
 
+const SplitTiles* split_tiles(Isa isa) { return isa == Isa::kAmx ? &kSplitTilesAmx : nullptr; }
+
 #else  // other machines have the portable level only
 
 const Ops& ops(Isa) { return kOpsScalar; }
 const GemmTiles& gemm_tiles(Isa) { return kGemmTilesScalar; }
 const GemmTiles64& gemm_tiles64(Isa) { return kGemmTiles64Scalar; }
+const SplitTiles* split_tiles(Isa) { return nullptr; }
 
 #endif
 

@@ -10,4 +10,7 @@ namespace twofold {
 const GemmTiles& gemm_tiles(Isa isa);
 const GemmTiles64& gemm_tiles64(Isa isa);
 
+/// The products of split floats of `isa`; null if it has none.
+const SplitTiles* split_tiles(Isa isa);
+
 }  // namespace twofold

@@ -39,6 +39,43 @@ struct GemmTiles64 {
                                  bool accumulate);
 };
 
+/// Products of floats on a tile unit that multiplies bfloat16: each number is split into three of
+/// them, x = x1 + x2 + x3. Split numbers lie in steps of 32 columns: three parts one after the
+/// other, each of two tiles of 16 rows. Within a tile two columns 16 apart are neighbours, of the
+/// left side row by row, of the right side column by column.
+struct SplitTiles {
+  /// Rows of x or of W of a block, and columns of a step.
+  static constexpr int64_t kSide = 32;
+  /// Rows of a tile.
+  static constexpr int64_t kTileRows = 16;
+  /// Floats that the parts of a step take, 32 x 32 numbers.
+  static constexpr int64_t kStepFloats = kSide * kSide * 3 / 2;
+
+  /// left [steps][kStepFloats] = x [rows, depth], rows <= kSide; further columns are zero, and so
+  /// are further rows of a tile that has any.
+  void (*split_left)(const float* x, int64_t x_stride, int64_t rows, int64_t depth, float* left);
+
+  /// A tile of right [steps][kStepFloats] = w [rows, depth], rows <= kTileRows; further rows and
+  /// columns are zero. Returns how many parts of the numbers are not all zero, at least 1.
+  int (*split_right)(const float* w, int64_t w_stride, int64_t rows, int64_t depth, float* right);
+
+  /// The same of the columns of x [depth, cols], cols <= kTileRows.
+  void (*split_columns)(const float* x, int64_t x_stride, int64_t depth, int64_t cols,
+                        float* right);
+
+  /// Prepares the tile unit of the calling thread for `multiply`, and gives it back.
+  void (*begin)();
+  void (*end)();
+
+  /// y [rows, cols] (+)= left right^T: left [rows / kSide, rounded up][steps][kStepFloats] with
+  /// left_stride floats between blocks of rows, right [steps][kStepFloats] with `parts` parts that
+  /// are not zero, cols <= kSide. Meanwhile asks for as many floats of `ahead`, if that is not
+  /// null. Each output is one chain over the steps, which begins with y if `accumulate`.
+  void (*multiply)(const float* left, int64_t left_stride, int64_t rows, const float* right,
+                   int64_t steps, int parts, float* y, int64_t y_stride, int64_t cols,
+                   bool accumulate, const float* ahead);
+};
+
 extern const Ops kOpsScalar;
 extern const Ops kOpsAvx2;
 extern const Ops kOpsAvx512;
@@ -46,6 +83,8 @@ extern const Ops kOpsAvx512;
 extern const GemmTiles kGemmTilesScalar;
 extern const GemmTiles kGemmTilesAvx2;
 extern const GemmTiles kGemmTilesAvx512;
+
+extern const SplitTiles kSplitTilesAmx;
 
 extern const GemmTiles64 kGemmTiles64Scalar;
 extern const GemmTiles64 kGemmTiles64Avx2;
