@@ -206,7 +206,7 @@ std::vector<Flag> own_flags(QuantizeFlags& flags) {
       {.names = "--save-interval",
        .value = "SECONDS",
        .target = &flags.save_interval,
-       .help = "least time between two points from which an interrupted run can go on",
+       .help = "least time between copies of the hidden states, and of a run that is kept",
        .min = 0},
       {.names = "--no-resume",
        .target = &flags.no_resume,

@@ -5,11 +5,13 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "io/file.h"
 #include "io/stored_tensor.h"
+#include "tensor/tensor.h"
 
 namespace twofold {
 
@@ -47,13 +49,12 @@ class SafetensorsWriter {
   SafetensorsWriter(const std::filesystem::path& folder, std::vector<TensorPlan> plan,
                     std::map<std::string, std::string> metadata,
                     uint64_t max_shard_bytes = kMaxShardBytes);
-  /// Goes on with files that an earlier writer of the same plan left: the first `written` tensors
-  /// are kept, what follows them is cut off.
-  /// @param data_sha256 what `data_sha256` of that writer gave after these tensors.
-  /// @throws Error(kCorruptFile) if the files do not hold exactly that.
+  /// Goes on with files that an earlier writer of the same plan left: keeps the first tensors whose
+  /// bytes have these hashes, up to the first that is missing or has changed, which `written`
+  /// tells. What follows them is cut off. @throws Error(kIo).
   SafetensorsWriter(const std::filesystem::path& folder, std::vector<TensorPlan> plan,
-                    std::map<std::string, std::string> metadata, size_t written,
-                    std::string_view data_sha256, uint64_t max_shard_bytes = kMaxShardBytes);
+                    std::map<std::string, std::string> metadata,
+                    std::span<const std::string> sha256, uint64_t max_shard_bytes = kMaxShardBytes);
   ~SafetensorsWriter();
   /// Appends data of the next tensor of the plan; may be called in pieces.
   /// @throws Error(kInternal) if more bytes come than the plan says.
@@ -62,8 +63,8 @@ class SafetensorsWriter {
   void flush();
   /// Number of tensors whose data was written completely.
   size_t written() const;
-  /// Hash of the data so far, in order. Reads back what was written since the last call.
-  std::string data_sha256();
+  /// Tensor `i` of the plan, out of the files, mapped; it was written completely and flushed.
+  Tensor read(size_t i) const;
   /// Checks that everything planned was written; syncs.
   void finish();
   /// Bytes of all weight files (header and data).

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <set>
+#include <utility>
 
 #include "base/checked_math.h"
 #include "base/json.h"
@@ -97,9 +98,6 @@ struct SafetensorsWriter::Impl {
   size_t tensor = 0;          // of the plan, being written
   uint64_t tensor_bytes = 0;  // already written of it
   std::unique_ptr<FileWriter> file;
-  Sha256 hash;  // of the data before the place below
-  size_t hash_shard = 0;
-  uint64_t hashed_bytes = 0;  // of the data of that shard
 
   Impl(const std::filesystem::path& folder_, std::vector<TensorPlan> plan_,
        const std::map<std::string, std::string>& metadata, uint64_t max_shard_bytes)
@@ -110,53 +108,48 @@ struct SafetensorsWriter::Impl {
     }
   }
 
-  /// Takes over the first `written` tensors of existing files.
-  void resume(size_t written) {
-    tensor = std::min(written, plan.size());
+  /// Takes over the tensors of existing files that have these hashes.
+  void resume(std::span<const std::string> sha256) {
     while (true) {
       const Shard& current = shards[shard];
-      const size_t end = std::min(tensor, current.end);
-      uint64_t bytes = 0;
-      for (size_t i = current.first; i < end; ++i) bytes += planned_bytes(plan[i]);
-      check_shard(folder / current.file_name, current.header, bytes);
-      const bool complete = tensor >= current.end;
-      if (!complete || shard + 1 == shards.size()) {
-        file =
-            std::make_unique<FileWriter>(folder / current.file_name, current.header.size() + bytes);
-        break;
+      const uint64_t bytes = keep(current, sha256);
+      if (tensor == current.end && shard + 1 < shards.size()) {
+        ++shard;
+        continue;
       }
-      ++shard;
+      if (bytes > 0) file = std::make_unique<FileWriter>(folder / current.file_name, bytes);
+      return advance();
     }
-    advance();
   }
 
-  /// Compares the header and the length.
-  static void check_shard(const std::filesystem::path& path, const std::string& header,
-                          uint64_t data_bytes) {
+  /// Moves `tensor` past those of a shard that are as they were written.
+  /// @return bytes of its file to be kept, with the header; 0 if that is not there.
+  uint64_t keep(const Shard& s, std::span<const std::string> sha256) {
+    const std::filesystem::path path = folder / s.file_name;
+    if (!std::filesystem::is_regular_file(path)) return 0;
     const MappedFile mapped = MappedFile::open(path);
     const std::span<const std::byte> bytes = mapped.bytes();
-    if (bytes.size() < header.size() + data_bytes ||
-        std::memcmp(bytes.data(), header.data(), header.size()) != 0) {
-      fail(ErrorCode::kCorruptFile, path.string(),
-           "expected the header of this plan and {} bytes of data", data_bytes);
+    uint64_t end = s.header.size();
+    if (bytes.size() < end || std::memcmp(bytes.data(), s.header.data(), end) != 0) return 0;
+    for (; tensor < s.end && tensor < sha256.size(); ++tensor) {
+      const uint64_t size = planned_bytes(plan[tensor]);
+      if (bytes.size() - end < size) break;
+      const auto data = bytes.subspan(end, size);
+      const bool intact = sha256_hex(data) == sha256[tensor];
+      release_pages(data);
+      if (!intact) break;
+      end += size;
     }
+    return end;
   }
 
-  /// Hashes what was written since the last call, out of the files.
-  void hash_rest() {
-    if (file != nullptr) file->flush();
-    for (; hash_shard < shards.size(); ++hash_shard, hashed_bytes = 0) {
-      const Shard& s = shards[hash_shard];
-      const bool current = hash_shard == shard;
-      const uint64_t data_bytes = current ? file->size() - s.header.size() : s.data_bytes;
-      if (data_bytes > hashed_bytes) {
-        const MappedFile mapped = MappedFile::open(folder / s.file_name);
-        hash.update(
-            mapped.bytes().subspan(s.header.size() + hashed_bytes, data_bytes - hashed_bytes));
-        hashed_bytes = data_bytes;
-      }
-      if (current) return;
-    }
+  /// Where a tensor is: its shard's file, and the bytes before it there.
+  std::pair<std::filesystem::path, uint64_t> place_of(size_t i) const {
+    const auto s = std::ranges::find_if(shards, [i](const Shard& x) { return i < x.end; });
+    TWOFOLD_ASSERT(s != shards.end());
+    uint64_t offset = s->header.size();
+    for (size_t j = s->first; j < i; ++j) offset += planned_bytes(plan[j]);
+    return {folder / s->file_name, offset};
   }
 
   /// Moves past finished tensors (and those without bytes), opening and finishing shards.
@@ -202,13 +195,10 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& folder,
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& folder,
                                      std::vector<TensorPlan> plan,
-                                     std::map<std::string, std::string> metadata, size_t written,
-                                     std::string_view data_sha256, uint64_t max_shard_bytes)
+                                     std::map<std::string, std::string> metadata,
+                                     std::span<const std::string> sha256, uint64_t max_shard_bytes)
     : impl_(std::make_unique<Impl>(folder, std::move(plan), metadata, max_shard_bytes)) {
-  impl_->resume(written);
-  if (this->data_sha256() != data_sha256) {
-    fail(ErrorCode::kCorruptFile, folder.string(), "the weights written before have changed");
-  }
+  impl_->resume(sha256);
 }
 
 SafetensorsWriter::~SafetensorsWriter() = default;
@@ -235,9 +225,17 @@ void SafetensorsWriter::flush() {
 
 size_t SafetensorsWriter::written() const { return impl_->tensor; }
 
-std::string SafetensorsWriter::data_sha256() {
-  impl_->hash_rest();
-  return impl_->hash.hex();
+Tensor SafetensorsWriter::read(size_t i) const {
+  TWOFOLD_ASSERT(i < impl_->tensor);
+  const TensorPlan& tensor = impl_->plan[i];
+  const auto [path, offset] = impl_->place_of(i);
+  const MappedFile file = MappedFile::open(path);
+  const uint64_t size = planned_bytes(tensor);
+  if (file.bytes().size() < offset || file.bytes().size() - offset < size) {
+    fail(ErrorCode::kCorruptFile, path.string(), "expected {} bytes of {}, found fewer", size,
+         tensor.name);
+  }
+  return {{tensor.dtype, tensor.shape, file.bytes().subspan(offset, size)}, file.owner()};
 }
 
 void SafetensorsWriter::finish() {

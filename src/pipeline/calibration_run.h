@@ -39,6 +39,7 @@ class CalibrationRun {
 
   const CalibrationSamples& samples() const { return samples_; }
   HiddenStates& states() { return states_; }
+  const HiddenStates& states() const { return states_; }
 
   /// Makes the states that enter block 0, by the float model's tables.
   void embed(Progress& progress, const Context& ctx);

@@ -1,7 +1,7 @@
 #include "pipeline/quantize_model.h"
 
 #include <algorithm>
-#include <future>
+#include <map>
 #include <utility>
 
 #include "base/clock.h"
@@ -15,6 +15,7 @@
 #include "pipeline/expert_counts.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/output_files.h"
+#include "pipeline/phase_timer.h"
 #include "pipeline/rate_plan.h"
 #include "pipeline/report.h"
 #include "pipeline/resume_state.h"
@@ -22,6 +23,7 @@
 #include "pipeline/self_score.h"
 #include "pipeline/solve_rows.h"
 #include "pipeline/work_plan.h"
+#include "pipeline/write_behind.h"
 #include "tensor/ops.h"
 #include "transform/transform_json.h"
 
@@ -31,51 +33,11 @@ namespace {
 /// A run may spend this part of its time on points from which it can go on.
 constexpr double kSaveShare = 0.05;
 
-/// Adds the time of its life to a phase of the report.
-class PhaseTimer {
- public:
-  PhaseTimer(std::vector<PhaseSeconds>& phases, std::string_view phase)
-      : phases_(phases), phase_(phase) {}
-  ~PhaseTimer() {
-    auto row = std::ranges::find(phases_, phase_, &PhaseSeconds::phase);
-    if (row == phases_.end()) row = phases_.insert(row, {std::string(phase_), 0});
-    row->seconds += seconds_since(start_);
-  }
-  PhaseTimer(const PhaseTimer&) = delete;
-  PhaseTimer& operator=(const PhaseTimer&) = delete;
-
- private:
-  std::vector<PhaseSeconds>& phases_;
-  std::string_view phase_;
-  Clock::time_point start_ = Clock::now();
-};
-
 /// A matrix of a block that was quantized, for the block's runner.
 struct Replacement {
   std::string slot;
   PackedMatrix packed;
   TransformSpec transform;
-};
-
-/// Writes one packed matrix after the other to a file, beside the work on the next one.
-class WriteBehind {
- public:
-  ~WriteBehind() {
-    if (pending_.valid()) pending_.wait();
-  }
-  /// @throws what writing the matrix before threw.
-  void write(SafetensorsWriter& file, const PackedMatrix& packed) {
-    finish();
-    pending_ = std::async(std::launch::async,
-                          [&file, tensor = packed.bytes] { file.write(tensor.view.bytes); });
-  }
-  /// Waits until nothing is being written. @throws as `write`.
-  void finish() {
-    if (pending_.valid()) pending_.get();
-  }
-
- private:
-  std::future<void> pending_;
 };
 
 /// Pages of the source that a block has read.
@@ -118,27 +80,19 @@ class Quantizer {
     try {
       // Those of the earlier run may be cut off, or the source's have changed since.
       if (resumed) write_companions(source_, folder_, ctx_);
-      const std::vector<PlannedBlock>& blocks = work_.output.blocks;
-      while (state_.blocks < std::ssize(blocks)) {
-        quantize_block(blocks[static_cast<size_t>(state_.blocks)]);
-        ++state_.blocks;
-        save();
+      for (const PlannedBlock& block : work_.output.blocks) {
+        quantize_block(block);
+        save(block.layer);
       }
       calibration_.reset();
       writing_.finish();
       for (const PlannedTensor& tensor : work_.output.kept) keep(tensor);
       for (const TensorPlan& scale : work_.output.input_scales) {
-        write_scale(state_.input_scales.at(scale.name));
+        write_scale(input_scales_.at(scale.name));
       }
       finish();
     } catch (...) {
-      std::error_code ignored;
-      if (saved_blocks_ > 0 && std::filesystem::exists(folder_.file(kResumeFile), ignored)) {
-        folder_.keep_partial();
-        ctx_.note(fmt::format("{} keeps {} of {} blocks: the same command goes on there",
-                              folder_.partial().string(), saved_blocks_,
-                              work_.output.blocks.size()));
-      }
+      keep_partial();
       throw;
     }
     return std::move(report_);
@@ -158,21 +112,35 @@ class Quantizer {
     return std::max<int64_t>(1, static_cast<int64_t>((m + n) * n * n / pass));
   }
 
+  /// What an earlier run did is not counted.
   int64_t count_steps() const {
     int64_t steps = work_.output.matrices();
+    int64_t passes = 0;
     for (const PlannedBlock& block : work_.output.blocks) {
-      for (const PlannedInput& input : block.inputs) {
-        for (const PlannedTensor& linear : input.linears) steps += steps_of(linear) - 1;
+      for (const auto& stage : stages_of(block, mode_.stages)) {
+        for (const PlannedInput& input : stage) {
+          for (const PlannedTensor& linear : input.linears) {
+            steps += is_done(linear) ? -1 : steps_of(linear) - 1;
+          }
+        }
+        passes += work_.calibrated(without_done(stage)).empty() ? 0 : 1;
       }
     }
     if (!samples_) return steps;
-    int64_t passes = work_.last_calibrated;
-    for (const PlannedBlock& block : work_.output.blocks) {
-      for (const auto& stage : stages_of(block, mode_.stages)) {
-        passes += work_.calibrated(stage).empty() ? 0 : 1;
-      }
-    }
+    const int reached = calibration_ ? std::max(calibration_->states().layer(), 0) : 0;
+    passes += std::max(work_.last_calibrated - reached, 0);
     return steps + passes * std::ssize(samples_->windows);
+  }
+
+  /// By an earlier run.
+  bool is_done(const PlannedTensor& tensor) const { return done_.contains(tensor.slot.name); }
+  bool is_done(const PlannedInput& input) const {
+    return std::ranges::all_of(input.linears, [&](const auto& linear) { return is_done(linear); });
+  }
+  /// Inputs behind those that are done.
+  std::span<const PlannedInput> without_done(std::span<const PlannedInput> stage) const {
+    const auto open = std::ranges::find_if_not(stage, [&](const auto& i) { return is_done(i); });
+    return stage.subspan(static_cast<size_t>(open - stage.begin()));
   }
 
   /// Takes over what an earlier run of the same work left. @return false if there is nothing.
@@ -180,34 +148,101 @@ class Quantizer {
     fingerprint_ =
         work_fingerprint(source_, recipe_, options_, samples_ ? &*samples_ : nullptr, ctx_);
     make_calibration();
+    std::optional<ResumeState> state;
     try {
-      std::optional<ResumeState> state = read_resume_state(folder_.partial());
-      if (!state) return false;
-      if (!options_.resume || state->fingerprint != fingerprint_) {
-        ctx_.note(fmt::format("{}: left by {}: starting anew", folder_.partial().string(),
-                              options_.resume ? "a run with another model, text or other settings"
-                                              : "an interrupted run"));
-        return false;
-      }
-      weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata(),
-                       static_cast<size_t>(state->tensors), state->data_sha256);
-      if (state->layer >= 0 && calibration_) {
-        calibration_->states().load(state->layer, state->hidden_sha256);
-      }
-      state_ = std::move(*state);
+      state = read_resume_state(folder_.partial());
     } catch (const Error& error) {
       ctx_.note(fmt::format("{}: cannot go on: {}: starting anew", folder_.partial().string(),
                             error.what()));
-      weights_.reset();
+    }
+    if (!state) return false;
+    if (!options_.resume || state->fingerprint != fingerprint_) {
+      ctx_.note(fmt::format("{}: left by {}: starting anew", folder_.partial().string(),
+                            options_.resume ? "a run with another model, text or other settings"
+                                            : "an interrupted run"));
       return false;
     }
-    saved_blocks_ = state_.blocks;
-    earlier_seconds_ = state_.seconds;
-    report_.phases = state_.phases;
-    progress_.skip(state_.steps);
-    ctx_.note(fmt::format("{}: going on after {} of {} blocks", folder_.partial().string(),
-                          state_.blocks, work_.output.blocks.size()));
+    drop_what_changed(*state);
+    if (state->matrices.empty()) return false;
+    log_.emplace(folder_.partial(), *state);
+    const int64_t total = count_steps();
+    load_states(state->states);
+    for (FinishedMatrix& matrix : state->matrices) take_over(matrix);
+    for (const PlannedBlock& block : work_.output.blocks) {
+      for (const PlannedInput& input : block.inputs) {
+        if (is_done(input)) share_activation_block(input);
+      }
+    }
+    progress_.skip(total - count_steps());
+    resumed_ = true;
+    ctx_.note(fmt::format("{}: going on after {} of {} matrices", folder_.partial().string(),
+                          log_->matrices(), planned_matrices()));
     return true;
+  }
+
+  /// Opens the weight file behind those matrices that are still as they were written.
+  void drop_what_changed(ResumeState& state) {
+    const std::vector<TensorPlan> plan = work_.output.stored();
+    std::vector<std::string> hashes;
+    for (const FinishedMatrix& matrix : state.matrices) {
+      if (hashes.size() == plan.size() || plan[hashes.size()].name != matrix.row.name) break;
+      hashes.push_back(matrix.sha256);
+    }
+    weights_.emplace(folder_.partial(), plan, weight_metadata(), hashes);
+    const size_t intact = std::min(weights_->written(), hashes.size());
+    if (intact == state.matrices.size()) return;
+    ctx_.note(fmt::format("{}: {} has changed since it was written: {}", folder_.partial().string(),
+                          state.matrices[intact].row.name,
+                          intact == 0 ? "starting anew" : "going on before it"));
+    state.matrices.resize(intact);
+    if (state.matrices_before_states > intact) state.states = {};
+  }
+
+  /// Without them the samples go through the finished blocks once more.
+  void load_states(const SavedStates& saved) {
+    if (saved.layer < 0 || !calibration_) return;
+    try {
+      calibration_->states().load(saved.layer, saved.sha256);
+    } catch (const Error& error) {
+      ctx_.note(fmt::format("{}: making the hidden states again", error.what()));
+    }
+  }
+
+  void take_over(FinishedMatrix& matrix) {
+    const std::string& name = matrix.row.name;
+    done_.emplace(name, done_.size());
+    stored_[name] = std::move(matrix.stored);
+    if (!matrix.input_scale.empty()) {
+      const StoredTransform transform = transform_from_json(stored_[name].at("transform"), name);
+      input_scales_[transform.input_scale_tensor] = std::move(matrix.input_scale);
+    }
+    if (matrix.input) add_input(std::move(*matrix.input));
+    report_.matrices.push_back(std::move(matrix.row));
+    report_.phases = std::move(matrix.phases);
+    earlier_seconds_ = matrix.seconds;
+  }
+
+  /// Number of matrices that are quantized.
+  int64_t planned_matrices() const {
+    int64_t count = 0;
+    for (const PlannedBlock& block : work_.output.blocks) {
+      for (const PlannedInput& input : block.inputs) count += std::ssize(input.linears);
+    }
+    return count;
+  }
+
+  /// After an error: what is finished stays, unless doing it again takes a moment.
+  void keep_partial() {
+    writing_.settle();
+    std::error_code ignored;
+    if (!log_ || log_->matrices() == 0 ||
+        !std::filesystem::exists(folder_.file(kResumeFile), ignored)) {
+      return;
+    }
+    if (!resumed_ && seconds_since(start_) < options_.save_interval_seconds) return;
+    folder_.keep_partial();
+    ctx_.note(fmt::format("{} keeps {} of {} matrices: the same command goes on there",
+                          folder_.partial().string(), log_->matrices(), planned_matrices()));
   }
 
   void make_calibration() {
@@ -218,35 +253,24 @@ class Quantizer {
   void start() {
     folder_.clear();
     if (calibration_) make_calibration();
-    state_ = {};
-    state_.fingerprint = fingerprint_;
-    state_.stored = OrderedJson::object();
     write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
     weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata());
+    log_.emplace(folder_.partial(), ResumeState{.fingerprint = fingerprint_});
   }
 
-  /// Makes the finished blocks a point to go on from, unless that was done a moment ago.
-  void save() {
+  /// Keeps the hidden states after block `layer`, unless that was done a moment ago or they are not
+  /// needed any more.
+  void save(int layer) {
+    if (layer < 0 || !calibration_ || calibration_->states().layer() <= layer) return;
     const double pause = std::max(options_.save_interval_seconds, save_seconds_ / kSaveShare);
     if (options_.save_interval_seconds > 0 && seconds_since(last_save_) < pause) return;
-    if (state_.blocks == std::ssize(work_.output.blocks)) return;
     const PhaseTimer timer = timed("save");
     const Clock::time_point start = Clock::now();
     writing_.finish();
-    weights_->flush();
-    state_.tensors = static_cast<int64_t>(weights_->written());
-    state_.data_sha256 = weights_->data_sha256();
-    state_.layer = -1;
-    if (calibration_ && calibration_->states().layer() >= 0) {
-      state_.hidden_sha256 = calibration_->states().save();
-      state_.layer = calibration_->states().layer();
-    }
-    state_.steps = progress_.done();
-    state_.phases = report_.phases;
-    state_.seconds = earlier_seconds_ + seconds_since(start_);
-    write_resume_state(folder_.partial(), state_);
-    if (calibration_) calibration_->states().remove_old_files();
-    saved_blocks_ = state_.blocks;
+    HiddenStates& states = calibration_->states();
+    const std::string sha256 = states.save();
+    log_->add(SavedStates{.layer = states.layer(), .sha256 = sha256});
+    states.remove_old_files();
     save_seconds_ = seconds_since(start);
     last_save_ = Clock::now();
   }
@@ -264,16 +288,24 @@ class Quantizer {
     if (block.layer < 0) return quantize_tables(block);
     say(block.layer, "quantize");
     for (const PlannedInput& input : block.inputs) {
+      if (is_done(input)) continue;
       if (!std::ranges::all_of(input.linears, by_rows)) {
         quantize_input(input, nullptr, nullptr);
         continue;
       }
-      for (const PlannedTensor& linear : input.linears) quantize_rows(linear);
+      for (const PlannedTensor& linear : input.linears) {
+        if (!is_done(linear)) quantize_rows(linear);
+      }
     }
     release_block(source_, block.layer);
   }
 
   void quantize_calibrated(const PlannedBlock& block) {
+    const bool last = block.layer == work_.last_calibrated;
+    if (std::ranges::all_of(block.inputs, [&](const auto& input) { return is_done(input); }) &&
+        (last || calibration_->states().layer() > block.layer)) {
+      return;
+    }
     reach(block.layer);
     BlockRunner runner(source_, block.layer);
     std::vector<Replacement> done;
@@ -285,15 +317,19 @@ class Quantizer {
     };
     Moments wider;  // of inputs that stand in for those of experts
     for (const auto& stage : stages_of(block, mode_.stages)) {
-      Moments moments = observe(runner, block.layer, stage, wider);
+      const auto open = without_done(stage);
+      for (const PlannedInput& input : stage.first(stage.size() - open.size())) {
+        for (const PlannedTensor& linear : input.linears) done.push_back(read_back(linear));
+      }
+      Moments moments = observe(runner, block.layer, open, wider);
       say(block.layer, "quantize");
-      for (const PlannedInput& input : stage) {
+      for (const PlannedInput& input : open) {
         const auto moment = moments.find(input.name);
         if (moment == moments.end()) {
           quantize_input(input, nullptr, &done);
           continue;
         }
-        add_input(input.name, moment->second);
+        add_input(report_of(input.name, moment->second));
         if (input.expert >= 0) fill_moment(input, moment->second, wider);
         quantize_input(input, &moment->second, &done);
         moments.erase(moment);
@@ -301,7 +337,7 @@ class Quantizer {
       if (options_.true_sequential) replace();
     }
     replace();
-    if (block.layer < work_.last_calibrated) advance(runner, block.layer);
+    if (!last) advance(runner, block.layer);
     release_block(source_, block.layer);
   }
 
@@ -360,8 +396,21 @@ class Quantizer {
     }
   }
 
+  /// What an earlier run made of a matrix.
+  Replacement read_back(const PlannedTensor& tensor) {
+    const OrderedJson& stored = stored_.at(tensor.slot.name);
+    const std::string where = folder_.file(kResumeFile).string();
+    TransformSpec transform = transform_from_json(stored.at("transform"), where).spec;
+    const auto scale = input_scales_.find(tensor.input_scale);
+    if (scale != input_scales_.end()) transform.input_scale = scale->second;
+    return {tensor.slot.slot,
+            open_packed(tensor.format, tensor.slot.shape[0], tensor.slot.shape[1],
+                        weights_->read(done_.find(tensor.slot.name)->second), tensor.slot.name),
+            std::move(transform)};
+  }
+
   /// Matrices that read one input, with its moment if it was collected. With `replacements` what
-  /// was packed is kept there.
+  /// was packed is kept there. What an earlier run finished takes part in preparing the others.
   void quantize_input(const PlannedInput& input, const CollectedMoment* collected,
                       std::vector<Replacement>* replacements) {
     const SecondMoment* moment = collected != nullptr ? &collected->moment : nullptr;
@@ -379,6 +428,10 @@ class Quantizer {
     for (size_t i = 0; i < views.size(); ++i) {
       const Clock::time_point start = Clock::now();
       const PlannedTensor& linear = input.linears[i];
+      if (is_done(linear)) {
+        if (replacements != nullptr) replacements->push_back(read_back(linear));
+        continue;
+      }
       const MethodChoice& choice = *linear.choice;
       auto shared =
           std::ranges::find_if(prepared, [&](const auto& p) { return *p.first == choice; });
@@ -386,7 +439,7 @@ class Quantizer {
         const PhaseTimer timer = timed("prepare");
         InputProblem problem{
             .moment = moment, .weights = {}, .seed = options_.seed, .name = input.name};
-        for (size_t j = i; j < views.size(); ++j) {
+        for (size_t j = 0; j < views.size(); ++j) {
           if (*input.linears[j].choice == choice) problem.weights.push_back(views[j]);
         }
         prepared.emplace_back(&choice, prepare_input(choice, problem, ctx_));
@@ -403,11 +456,10 @@ class Quantizer {
   void share_activation_block(const PlannedInput& input) {
     int64_t smallest = kActivationBlock;
     for (const PlannedTensor& linear : input.linears) {
-      smallest =
-          std::min(smallest, state_.stored[linear.slot.name].value("activation_block", smallest));
+      smallest = std::min(smallest, stored_[linear.slot.name].value("activation_block", smallest));
     }
     for (const PlannedTensor& linear : input.linears) {
-      OrderedJson& stored = state_.stored[linear.slot.name];
+      OrderedJson& stored = stored_[linear.slot.name];
       if (smallest == kActivationBlock) {
         stored.erase("activation_block");
       } else {
@@ -421,6 +473,7 @@ class Quantizer {
     say(block.layer, "quantize");
     for (const PlannedInput& input : block.inputs) {
       for (const PlannedTensor& table : input.linears) {
+        if (is_done(table)) continue;
         if (by_rows(table)) {
           quantize_rows(table);
           release_pages(table.slot.tensor->bytes);
@@ -479,16 +532,15 @@ class Quantizer {
     const PackedMatrix& packed = done.packed;
     const TransformSpec& transform = done.transform;
     TWOFOLD_ASSERT(packed.format.name == tensor.format.name);
-    writing_.write(*weights_, packed);
-    const bool first_use =
-        state_.input_scales.emplace(tensor.input_scale, transform.input_scale).second;
-    state_.stored[slot.name] = {{"format", packed.format.name},
-                                {"shape", slot.shape},
-                                {"transform", transform_to_json(transform, tensor.input_scale)}};
+    const bool first_use = input_scales_.emplace(tensor.input_scale, transform.input_scale).second;
+    OrderedJson& stored =
+        stored_[slot.name] = {{"format", packed.format.name},
+                              {"shape", slot.shape},
+                              {"transform", transform_to_json(transform, tensor.input_scale)}};
     if (collected != nullptr) {
       const std::vector<float>& sample = collected->sample;
       const int64_t cols = slot.shape[1];
-      state_.stored[slot.name]["activation_block"] = choose_activation_block(
+      stored["activation_block"] = choose_activation_block(
           packed, transform, {sample.data(), std::ssize(sample) / cols, cols}, done.proxy_loss,
           ctx_);
     }
@@ -499,18 +551,30 @@ class Quantizer {
     row.explore_seconds = done.explore_seconds;
     row.notes = std::move(done.notes);
     if (collected != nullptr && !collected->note.empty()) row.notes.push_back(collected->note);
-    state_.matrices.push_back(std::move(row));
+    report_.matrices.push_back(row);
+    writing_.write(*weights_, *log_, packed,
+                   {.row = std::move(row),
+                    .stored = stored,
+                    .input_scale = first_use ? transform.input_scale : std::vector<float>(),
+                    .input = collected != nullptr ? std::optional(inputs_.back()) : std::nullopt,
+                    .phases = report_.phases,
+                    .seconds = earlier_seconds_ + seconds_since(start_)});
     progress_.step(steps_of(tensor));
   }
 
-  void add_input(const std::string& name, const CollectedMoment& collected) {
+  static InputReport report_of(const std::string& name, const CollectedMoment& collected) {
     const SecondMoment& moment = collected.moment;
     InputReport input{
         .name = name, .tokens = moment.tokens, .dropped = collected.dropped, .dead = 0};
     for (int64_t j = 0; j < moment.cols && moment.tokens > 0; ++j) {
       input.dead += moment.h[static_cast<size_t>(j * moment.cols + j)] == 0 ? 1 : 0;
     }
-    state_.inputs.push_back(std::move(input));
+    return input;
+  }
+
+  /// An input of which an earlier run finished some matrices is there already.
+  void add_input(InputReport input) {
+    if (inputs_.empty() || inputs_.back().name != input.name) inputs_.push_back(std::move(input));
   }
 
   void keep(const PlannedTensor& tensor) {
@@ -522,7 +586,7 @@ class Quantizer {
     MatrixReport row = row_of(tensor, start);
     row.bytes = row.rows * row.cols * static_cast<int64_t>(dtype_info(tensor.stored.dtype).bytes);
     row.proxy_loss = 0;
-    state_.matrices.push_back(std::move(row));
+    report_.matrices.push_back(std::move(row));
     progress_.step();
   }
 
@@ -557,14 +621,13 @@ class Quantizer {
     calibration.sampling =
         std::ranges::find(all_samplings(), options.sampling, &SamplingMode::sampling)->name;
     calibration.true_sequential = options_.true_sequential;
-    calibration.inputs = std::move(state_.inputs);
+    calibration.inputs = std::move(inputs_);
     note_inputs();
   }
 
   void finish() {
     weights_->finish();
     report_.bytes = static_cast<int64_t>(weights_->total_bytes());
-    report_.matrices = std::move(state_.matrices);
     report_calibration();
     complete_figures(report_);
     OrderedJson config(source_.config_json);
@@ -573,7 +636,7 @@ class Quantizer {
     quantization["format_version"] = kFolderFormatVersion;
     quantization["untied_head"] = work_.output.untied_head;
     quantization["recipe"] = to_json(recipe_);
-    quantization["tensors"] = std::move(state_.stored);
+    quantization["tensors"] = std::move(stored_);
     write_config(config, folder_);
     open_model(folder_.partial());  // what was written must read back
     if (options_.score) score();
@@ -627,8 +690,7 @@ class Quantizer {
 
   Clock::time_point start_ = Clock::now(), last_save_ = start_;
   double earlier_seconds_ = 0;  // of the interrupted run
-  double save_seconds_ = 0;     // of the last one
-  int64_t saved_blocks_ = 0;    // from which a later run can go on
+  double save_seconds_ = 0;     // of the last time
   const ModelFiles& source_;
   const Recipe& recipe_;
   const QuantizeOptions& options_;
@@ -637,13 +699,18 @@ class Quantizer {
   std::optional<CalibrationSamples> samples_;
   MemoryMode mode_;
   OutputFolder folder_;
+  std::optional<CalibrationRun> calibration_;
+  std::map<std::string, size_t> done_;  // matrices of an earlier run, places in the weight file
   Progress progress_;
   std::string fingerprint_;
   std::optional<SafetensorsWriter> weights_;
-  WriteBehind writing_;  // to weights_
-  std::optional<CalibrationRun> calibration_;
-  ResumeState state_;
+  std::optional<ResumeLog> log_;
+  WriteBehind writing_;                                     // to weights_ and log_
+  OrderedJson stored_ = OrderedJson::object();              // "tensors" of the configuration
+  std::map<std::string, std::vector<float>> input_scales_;  // of transforms, by tensor
+  std::vector<InputReport> inputs_;
   QuantizeReport report_;
+  bool resumed_ = false;
 };
 
 }  // namespace

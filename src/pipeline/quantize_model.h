@@ -32,7 +32,8 @@ struct QuantizeOptions {
   std::optional<int64_t> memory_bytes = {};
   bool resume = true;  // go on with what an interrupted run of the same work left
   bool score = false;  // score the result and the source on held-back text
-  /// Least time between two points from which an interrupted run can go on.
+  /// Least time between copies of the hidden states; a run that ends with an error earlier
+  /// leaves nothing.
   double save_interval_seconds = 10;
 };
 
@@ -115,8 +116,8 @@ struct QuantizeReport {
 
 /// Quantizes and writes. Nothing appears under options.output unless everything succeeded. The
 /// weight file depends on source, recipe, calibration text and seed only, not on the number of
-/// threads or on memory. A run that was interrupted after its first block leaves NAME.partial; the
-/// same call goes on there and writes the same bytes as if nothing had happened.
+/// threads or on memory. A run that was interrupted leaves NAME.partial with the matrices that it
+/// finished; the same call goes on there and writes the same bytes as if nothing had happened.
 /// @throws Error as open_model, load_samples, solve and OutputFolder; Error(kInvalidArgument) if a
 /// matrix outside of blocks would need second moments, or if no way of working fits into
 /// options.memory_bytes; Error(kUnsupported) naming the tensor on NaN or infinity, and if the

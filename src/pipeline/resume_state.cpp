@@ -32,6 +32,37 @@ void hash_ids(const std::vector<int32_t>& ids, Sha256& hash) {
   hash.update(std::as_bytes(std::span(ids)));
 }
 
+OrderedJson to_json(const SavedStates& states) {
+  return {{"layer", states.layer}, {"sha256", states.sha256}};
+}
+
+OrderedJson to_json(const FinishedMatrix& matrix) {
+  OrderedJson json;
+  json["sha256"] = matrix.sha256;
+  json["row"] = to_json(matrix.row);
+  json["stored"] = matrix.stored;
+  if (!matrix.input_scale.empty()) json["input_scale"] = matrix.input_scale;
+  if (matrix.input) json["input"] = to_json(*matrix.input);
+  json["phases"] = to_json(matrix.phases);
+  json["seconds"] = matrix.seconds;
+  return json;
+}
+
+/// @throws nlohmann's exceptions.
+FinishedMatrix finished_from_json(const OrderedJson& json) {
+  FinishedMatrix matrix;
+  matrix.sha256 = json.at("sha256").get<std::string>();
+  matrix.row = matrix_from_json(json.at("row"));
+  matrix.stored = json.at("stored");
+  if (json.contains("input_scale")) {
+    matrix.input_scale = json.at("input_scale").get<std::vector<float>>();
+  }
+  if (json.contains("input")) matrix.input = input_from_json(json.at("input"));
+  matrix.phases = phases_from_json(json.at("phases"));
+  matrix.seconds = json.at("seconds").get<double>();
+  return matrix;
+}
+
 }  // namespace
 
 std::string work_fingerprint(const ModelFiles& source, const Recipe& recipe,
@@ -50,51 +81,63 @@ std::string work_fingerprint(const ModelFiles& source, const Recipe& recipe,
   return hash.hex();
 }
 
-void write_resume_state(const fs::path& folder, const ResumeState& state) {
-  OrderedJson json;
-  json["fingerprint"] = state.fingerprint;
-  json["blocks"] = state.blocks;
-  json["tensors"] = state.tensors;
-  json["data_sha256"] = state.data_sha256;
-  json["layer"] = state.layer;
-  json["hidden_sha256"] = state.hidden_sha256;
-  json["steps"] = state.steps;
-  json["seconds"] = state.seconds;
-  json["stored"] = state.stored;
-  json["input_scales"] = state.input_scales;
-  json["matrices"] = OrderedJson::array();
-  for (const MatrixReport& matrix : state.matrices) json["matrices"].push_back(to_json(matrix));
-  json["inputs"] = OrderedJson::array();
-  for (const InputReport& input : state.inputs) json["inputs"].push_back(to_json(input));
-  json["phases"] = to_json(state.phases);
-  write_text_file(folder / kResumeFile, dump_json(json));
-}
-
 std::optional<ResumeState> read_resume_state(const fs::path& folder) {
   const fs::path path = folder / kResumeFile;
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
-  // Not parse_json, which sorts keys: what is written at the end must be the same either way.
-  const OrderedJson json = OrderedJson::parse(read_text_file(path), nullptr, false);
+  const std::string text = read_text_file(path);
+  std::optional<ResumeState> state;
+  int64_t line = 0;
+  size_t end = 0;
   try {
-    ResumeState state;
-    state.fingerprint = json.at("fingerprint").get<std::string>();
-    state.blocks = json.at("blocks").get<int64_t>();
-    state.tensors = json.at("tensors").get<int64_t>();
-    state.data_sha256 = json.at("data_sha256").get<std::string>();
-    state.layer = json.at("layer").get<int>();
-    state.hidden_sha256 = json.at("hidden_sha256").get<std::string>();
-    state.steps = json.at("steps").get<int64_t>();
-    state.seconds = json.at("seconds").get<double>();
-    state.stored = json.at("stored");
-    state.input_scales = json.at("input_scales").get<std::map<std::string, std::vector<float>>>();
-    for (const auto& row : json.at("matrices")) state.matrices.push_back(matrix_from_json(row));
-    for (const auto& row : json.at("inputs")) state.inputs.push_back(input_from_json(row));
-    state.phases = phases_from_json(json.at("phases"));
-    return state;
+    for (size_t begin = 0; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      ++line;
+      // Not parse_json, which sorts keys: what is written at the end must be the same either way.
+      const auto json = OrderedJson::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                                           text.begin() + static_cast<std::ptrdiff_t>(end));
+      if (!state) {
+        state.emplace().fingerprint = json.at("fingerprint").get<std::string>();
+      } else if (json.contains("layer")) {
+        state->states = {.layer = json.at("layer").get<int>(),
+                         .sha256 = json.at("sha256").get<std::string>()};
+        state->matrices_before_states = state->matrices.size();
+      } else {
+        state->matrices.push_back(finished_from_json(json));
+      }
+    }
   } catch (const OrderedJson::exception& what) {
-    fail(ErrorCode::kCorruptFile, path.string(), std::string_view(what.what()));
+    fail(ErrorCode::kCorruptFile, fmt::format("{}, line {}", path.string(), line),
+         std::string_view(what.what()));
   }
+  return state;
+}
+
+ResumeLog::ResumeLog(const fs::path& folder, const ResumeState& state)
+    : matrices_(std::ssize(state.matrices)), file_([&] {
+        std::string text = OrderedJson{{"fingerprint", state.fingerprint}}.dump() + '\n';
+        const auto add_states = [&](size_t before) {
+          if (state.states.layer < 0 || before != state.matrices_before_states) return;
+          text += to_json(state.states).dump() + '\n';
+        };
+        for (size_t i = 0; i < state.matrices.size(); ++i) {
+          add_states(i);
+          text += to_json(state.matrices[i]).dump() + '\n';
+        }
+        add_states(state.matrices.size());
+        write_text_file(folder / kResumeFile, text);
+        return FileWriter(folder / kResumeFile, text.size());
+      }()) {}
+
+void ResumeLog::add(const FinishedMatrix& matrix) {
+  add_line(to_json(matrix));
+  ++matrices_;
+}
+
+void ResumeLog::add(const SavedStates& states) { add_line(to_json(states)); }
+
+void ResumeLog::add_line(const OrderedJson& json) {
+  file_.write(json.dump() + '\n');
+  file_.flush();
 }
 
 }  // namespace twofold

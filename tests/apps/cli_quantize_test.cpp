@@ -76,7 +76,7 @@ TEST_F(CliQuantizeRun, KilledOrInterruptedItGoesOnAndWritesTheSameBytes) {
   for (const int signal : {SIGKILL, SIGINT}) {
     const RunResult first = interrupted("parts", signal);
     EXPECT_EQ(first.status, 128 + signal) << first.err;
-    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json"));
+    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.jsonl"));
     if (signal == SIGINT) {
       EXPECT_NE(first.err.find("the same command goes on there"), std::string::npos) << first.err;
     }

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/json.h"
+#include "base/sha256.h"
 #include "io/bad_files.h"
 #include "io/checkpoint.h"
 #include "io/gguf_builder.h"
@@ -102,6 +104,54 @@ TEST(Safetensors, ShardsHoldThePlanAndTheIndexListsThem) {
   EXPECT_EQ(index["metadata"]["total_size"], 24 + 10 + 8 + 33);
   EXPECT_EQ(index["weight_map"]["b"], "model-00001-of-00003.safetensors");
   EXPECT_EQ(index["weight_map"]["codes"], "model-00003-of-00003.safetensors");
+}
+
+TEST(Safetensors, AWriterGoesOnBehindTheTensorsThatAreAsTheyWereWritten) {
+  const TemporaryFolder folder;
+  constexpr std::array<size_t, 5> kSizes = {24, 0, 10, 8, 33};
+  std::vector<std::string> hashes;
+  for (const size_t size : kSizes) hashes.push_back(sha256_hex(bytes_of(size, 0)));
+  for (const uint64_t shard : {uint64_t{34}, kMaxShardBytes}) {
+    for (size_t known = 0; known <= kPlan.size(); ++known) {
+      // Of the others, one has changed, the last ones are missing.
+      for (size_t changed = 0; changed <= kPlan.size(); ++changed) {
+        write_plan(folder.path(), shard);
+        std::vector<std::string> expected(hashes.begin(),
+                                          hashes.begin() + static_cast<std::ptrdiff_t>(known));
+        if (changed < known) expected[changed] = hashes[(changed + 1) % hashes.size()];
+        SafetensorsWriter writer(folder.path(), kPlan, {{"format", "pt"}}, expected, shard);
+        size_t kept = std::min(known, changed);
+        if (kept == 1) kept = 2;  // nothing is to be written of an empty tensor
+        EXPECT_EQ(writer.written(), kept) << known << " " << changed;
+        for (size_t i = 0; i < kept; ++i) {
+          const Tensor tensor = writer.read(i);
+          EXPECT_EQ(sha256_hex(tensor.view.bytes), hashes[i]);
+          EXPECT_EQ(tensor.view.shape, kPlan[i].shape);
+        }
+        for (size_t i = kept; i < kPlan.size(); ++i) {
+          const std::string bytes = bytes_of(kSizes[i], 0);
+          writer.write(std::as_bytes(std::span(bytes)));
+        }
+        writer.finish();
+        expect_plan(open_safetensors_folder(folder.path()).tensors());
+        for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+          std::filesystem::remove(entry.path());
+        }
+      }
+    }
+  }
+}
+
+TEST(Safetensors, AWriterStartsAnewWhereTheFileIsOfAnotherPlan) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> hashes = {sha256_hex(bytes_of(24, 0))};
+  const auto path = folder.file("model.safetensors");
+  for (const std::string& other : {std::string(), std::string("short"), std::string(2000, 'x')}) {
+    write_text_file(path, other);
+    EXPECT_EQ(SafetensorsWriter(folder.path(), kPlan, {}, hashes).written(), 0u);
+  }
+  std::filesystem::remove(path);
+  EXPECT_EQ(SafetensorsWriter(folder.path(), kPlan, {}, hashes).written(), 0u);
 }
 
 TEST(Safetensors, TheWriterRefusesWhatThePlanDoesNotSay) {

