@@ -63,11 +63,16 @@ int64_t solve_bytes(const PlannedTensor& tensor, bool with_moment) {
 /// row by row, slopes, moves and squares in float64, values before and after.
 constexpr int64_t kRefitBytes = 5 * kDouble + 2 * kCode + 2 * kFloat;
 
-/// What the loop over the columns of one matrix holds for all its candidate grids: their
-/// parameters, and the rows that each thread works on (RowBlock), of every candidate at once.
-int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
+/// What the loop over the columns of one matrix holds for all its candidate grids.
+struct LoopBytes {
+  int64_t parameters = 0;
+  int64_t chunk = 0;  // the rows that a thread works on (RowBlock), of every candidate at once
+  int64_t chunks = 0;
+};
+
+LoopBytes loop_bytes(const PlannedTensor& tensor) {
   const MethodChoice& choice = *tensor.choice;
-  if (!find_rounding(choice.rounding).needs_moment) return 0;
+  if (!find_rounding(choice.rounding).needs_moment) return {};
   const int64_t rows = tensor.slot.shape[0], cols = tensor.slot.shape[1];
   const auto row = make_grid(choice, 1, cols, tensor.slot.name);
   const bool explores =
@@ -79,12 +84,13 @@ int64_t loop_bytes(const PlannedTensor& tensor, int threads) {
   const int64_t set = kSetFloats * kFloat + (own_table ? kTableEntryBytes << scheme.bits : 0);
   const int64_t sets = scheme.group > 0 ? ceil_div(cols, scheme.group) : 1;
   const int64_t lanes = std::min(rows, kRowChunk) * candidates;
-  int64_t block = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
+  int64_t chunk = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
   if (row->refits() && choice.params.has("refits") && choice.params.get_int("refits") > 0) {
-    block = std::max(block, std::min(rows, kRowChunk) * cols * kRefitBytes);
+    chunk = std::max(chunk, std::min(rows, kRowChunk) * cols * kRefitBytes);
   }
-  const int64_t blocks = std::min<int64_t>(threads, ceil_div(rows, kRowChunk));
-  return candidates * rows * sets * set + blocks * block;
+  return {.parameters = candidates * rows * sets * set,
+          .chunk = chunk,
+          .chunks = ceil_div(rows, kRowChunk)};
 }
 
 /// The mean, the conditioned moment, its factor, and the copy the factor is made from.
@@ -94,6 +100,11 @@ class Counter {
  public:
   explicit Counter(const MemoryRequest& request) : request_(request) {
     base_ = request.resident_bytes + kFixedBytes + kThreadBytes * request.threads;
+    for (const PlannedBlock& block : request.work.output.blocks) {
+      for (const PlannedInput& input : block.inputs) {
+        for (const PlannedTensor& linear : input.linears) count_loop(loop_bytes(linear));
+      }
+    }
   }
 
   MemoryNeed count(MemoryMode mode) {
@@ -110,6 +121,17 @@ class Counter {
   }
 
  private:
+  void count_loop(const LoopBytes& loop) {
+    largest_chunk_ = std::max(largest_chunk_, loop.chunk);
+    chunks_ += loop.chunks;
+  }
+
+  /// Of the loops of all threads. A thread keeps what its largest chunk took: the system's
+  /// allocator has an arena for each, and seldom gives pages inside it back.
+  int64_t chunks_bytes() const {
+    return std::min<int64_t>(request_.threads, chunks_) * largest_chunk_;
+  }
+
   void offer(int64_t bytes, std::string phase) {
     if (base_ + bytes > need_.bytes) need_ = {base_ + bytes, std::move(phase)};
   }
@@ -139,10 +161,10 @@ class Counter {
   int64_t largest_solve(const PlannedInput& input, bool with_moment) const {
     int64_t bytes = 0;
     for (const PlannedTensor& linear : input.linears) {
-      const int64_t loop = loop_bytes(linear, request_.threads);
+      const int64_t loop = loop_bytes(linear).parameters;
       bytes = std::max(bytes, solve_bytes(linear, with_moment) + loop);
     }
-    return bytes;
+    return bytes + chunks_bytes();
   }
 
   void add_data_free(const PlannedBlock& block) {
@@ -189,6 +211,7 @@ class Counter {
 
   const MemoryRequest& request_;
   int64_t base_ = 0;
+  int64_t largest_chunk_ = 0, chunks_ = 0;  // of the loops over columns of all matrices
   MemoryNeed need_;
 };
 

@@ -97,7 +97,14 @@ TEST_F(CliQuantizeRun, ADryRunWritesNothingAndPredictsBytesAndMemory) {
        "rtn", "--json", "--force", "--no-score"},
       {"quantize", source_dir() / "models/shakespeare-char", "-o", folder_ / "out", "--method",
        "gptq", "--calibration", source_dir() / "models/shakespeare-char/input.txt", "--samples",
-       "64", "--json", "--force"}};
+       "64", "--json", "--force"},
+      {"quantize", source_dir() / "models/shakespeare-char", "-o", folder_ / "out", "--method",
+       "trellis", "--bits", "2", "--effort", "fast", "--calibration",
+       source_dir() / "models/shakespeare-char/input.txt", "--samples", "64", "--json", "--force"},
+      {"quantize", source_dir() / "models/stories260k/stories260K.bin", "-o", folder_ / "out",
+       "--method", "trellis", "--bits", "3", "--calibration",
+       test_data("text") / "ts-calibration.txt", "--samples", "40", "--context", "256", "--threads",
+       "8", "--json", "--force"}};
   for (std::vector<std::string> args : kinds) {
     fs::remove_all(folder_ / "out");
     const RunResult real = run_twofold(args);
