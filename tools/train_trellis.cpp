@@ -8,7 +8,8 @@
 // Of `kMatrices` random invertible matrices, each trained a little on few tiles, the best are
 // trained longer on more, and the best of those on other tiles wins. A round encodes all tiles with
 // the levels as int8, then moves each level to the mean of the numbers that got its index, as in
-// Lloyd's algorithm, and sorts them.
+// Lloyd's algorithm, and sorts them. Some last rounds do so with levels that are multiples of
+// kLevelStep.
 // The errors on tiles that no training saw go to the error stream. The same seed makes the same
 // file on every machine.
 #include <fmt/format.h>
@@ -29,7 +30,11 @@ constexpr size_t kSecond = 16, kThird = 2;
 constexpr int kSecondTiles = 100, kSecondRounds = 4;
 constexpr int kThirdTiles = 800, kThirdRounds = 8;
 constexpr int kJudgeTiles = 1000;
-constexpr double kLargestLevel = 127;
+constexpr int kLastRounds = 5;
+/// Of final levels, so that kernels for instruction sets without dot products of bytes can add two
+/// pairs of products in 16 bits. With the last rounds the error for windows of 12 bits is at most
+/// 0.2 % above that of free levels without these rounds.
+constexpr int kLevelStep = 4;
 
 using Tiles = std::vector<std::array<float, kTrellisSteps>>;
 
@@ -45,6 +50,7 @@ Tiles normal_tiles(int count, std::string_view key) {
 struct Candidate {
   TrellisMixing mixing{};
   std::array<double, kTrellisLevels> levels{};  // for a source of variance 1, increasing
+  int level_step = 1;                           // int8 levels are multiples of it
   double error = 0;                             // mean squared error at the last encoding
 };
 
@@ -81,9 +87,11 @@ TrellisCode code_of(const Candidate& candidate, int bits, int window) {
   TrellisCode code{.bits = bits, .window = window, .mixing = candidate.mixing};
   double largest = 0;
   for (double level : candidate.levels) largest = std::max(largest, std::fabs(level));
-  code.unit = largest / kLargestLevel;
+  const int step = candidate.level_step;
+  code.unit = largest / (INT8_MAX / step * step);
   for (size_t i = 0; i < code.levels.size(); ++i) {
-    code.levels[i] = static_cast<int8_t>(std::lround(candidate.levels[i] / code.unit));
+    code.levels[i] =
+        static_cast<int8_t>(step * std::lround(candidate.levels[i] / code.unit / step));
   }
   return code;
 }
@@ -139,6 +147,9 @@ TrellisCode trained(int bits, int window) {
   train(all, bits, window, normal_tiles(kSecondTiles, "second"), kSecondRounds,
         normal_tiles(kSecondTiles, "second judge"), kThird);
   train(all, bits, window, normal_tiles(kThirdTiles, "third"), kThirdRounds,
+        normal_tiles(kJudgeTiles, "judge"), 1);
+  all.front().level_step = kLevelStep;
+  train(all, bits, window, normal_tiles(kThirdTiles, "third"), kLastRounds,
         normal_tiles(kJudgeTiles, "judge"), 1);
   fmt::print(stderr, "{} bits, windows of {}: error {:.5f} of {} tiles\n", bits, window,
              all.front().error, kJudgeTiles);

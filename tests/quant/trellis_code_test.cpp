@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "support/matrices.h"
@@ -44,6 +45,14 @@ TEST_P(EveryTrellis, LeavesEachStateByBranchesOfDifferentLevels) {
     EXPECT_EQ(std::adjacent_find(indices.begin(), indices.end()), indices.end());
   }
   EXPECT_TRUE(std::is_sorted(code.levels.begin(), code.levels.end()));
+}
+
+// What lets kernels for instruction sets without dot products of bytes add products in 16 bits.
+TEST_P(EveryTrellis, SpansAtMost64UnitsOfItsLevels) {
+  const auto& levels = GetParam().levels;
+  int unit = 0;
+  for (const int8_t level : levels) unit = std::gcd(unit, level - levels.front());
+  EXPECT_LE(levels.back() - levels.front(), 64 * unit);
 }
 
 TEST_P(EveryTrellis, MatricesOfAnySideAreCheckedWindowByWindow) {
