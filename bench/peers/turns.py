@@ -8,6 +8,7 @@ from itertools import zip_longest
 OURS, LLAMA, IK = "twofold", "llama.cpp", "ik_llama.cpp"
 PROMPT, GENERATE = "prompt", "generate"
 TERNARY = ("TQ2_0",)  # three values: shown, no rival of formats with four
+TRELLIS_TYPES = ("IQ2_KT", "IQ3_KT")  # far slower than plain types, but our trellises have limits over them: they stay in the race
 
 KEEPS_UP = 0.85  # of the best median of its engine and kind: a peer's type below it takes no further turns
 KEEPS_UP_BEFORE = 0.6  # the same, to begin with other numbers of threads
@@ -36,6 +37,10 @@ class Contestant:
     def ternary(self):
         return self.name.split()[0] in TERNARY
 
+    @property
+    def trellis(self):
+        return self.name.split()[0] in TRELLIS_TYPES
+
     def speeds(self, what, threads):
         return [figures["speed"] for figures in self.figures.get((what, threads), {}).values()]
 
@@ -62,8 +67,9 @@ def spread(values):
 
 
 def same_race(one, other, what):
-    """Peers compete for being the best of their engine: of as many bits when generating, of any number for prompts."""
-    return one.engine == other.engine and (what == PROMPT or one.bits == other.bits)
+    """Peers compete for being the best of their engine: of as many bits when generating, of any number for prompts; trellises when
+    generating among themselves."""
+    return one.engine == other.engine and (what == PROMPT or (one.bits == other.bits and one.trellis == other.trellis))
 
 
 def rival(contestants, ours, engine, what, threads):

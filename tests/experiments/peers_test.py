@@ -315,6 +315,13 @@ class Turns(unittest.TestCase):
         self.assertEqual(counts, {"slow of ours": [2, 2], "best": [2, 2], "near": [2, 2], "behind": [1, 1], "far behind": [1, 0],
                                   "other engine": [2, 2], "other bits": [2, 2]})
 
+    def test_trellises_of_a_peer_stay_though_plain_types_are_faster(self):
+        everyone = [self.contestant("ik_llama.cpp", "IQ2_K", 2, [100]), self.contestant("ik_llama.cpp", "IQ2_KT", 2, [20]),
+                    self.contestant("ik_llama.cpp", "IQ2_KT -rtr 1", 2, [10])]
+        self.measure(everyone, [1, 2], {"generate": 2})
+        counts = {one.name: [sum(name == one.name and threads == count for _, threads, name in self.ran) for count in (1, 2)] for one in everyone}
+        self.assertEqual(counts, {"IQ2_K": [2, 2], "IQ2_KT": [2, 2], "IQ2_KT -rtr 1": [1, 0]})
+
     def test_one_bad_figure_does_not_stop_what_kept_up_with_other_threads(self):
         steady = self.contestant("ik_llama.cpp", "best", 4, [100])
         disturbed = self.contestant("ik_llama.cpp", "disturbed", 4)
