@@ -185,6 +185,13 @@ class Seeds(Experiment):
         self.assertAlmostEqual(limit(row(0.5), 3), 0.535)
         self.assertAlmostEqual(limit(row(2.0), 3), 2.3)
         self.assertAlmostEqual(limit(row(0.5, draws=True), 2), 0.575)
+        drawn = seeds.Row("label", "rtn", {3: (9, 9)}, True, {3: [(0.4, 0.01), (0.5, 0.04), (0.6, 0.02)]}, share=1.03)
+        self.assertAlmostEqual(limit(drawn, 3), 1.03 * 0.02)
+        outcome = seeds.Outcome(seeds.Job(drawn, 3, [0]), limit(drawn, 3), excess=9, kl=0.0205)
+        self.assertTrue(outcome.passes)
+        without = seeds.Row("label", "rtn", {3: (0.5, None)}, True, share=1.03)
+        self.assertAlmostEqual(limit(without, 3), 1.03 * 0.5)
+        self.assertFalse(seeds.Outcome(seeds.Job(without, 3, [0]), limit(without, 3), excess=0.52, kl=0).passes)
 
     def test_an_unknown_row_is_refused_with_the_known_ones(self):
         result = self.study("--rows", "nonsense", status=1)
