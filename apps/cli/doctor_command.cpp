@@ -7,7 +7,6 @@
 #include "commands.h"
 #include "pipeline/doctor.h"
 #include "session.h"
-#include "tensor/gemm.h"
 #include "text_table.h"
 
 namespace twofold::cli {
@@ -77,7 +76,7 @@ std::string machine_text(const MachineReport& machine) {
                      {"float Gop/s", true}},
                     rows) +
          fmt::format("integer: {}; float: {}; products of floats: {}\n", peaks.integer.instruction,
-                     peaks.floating.instruction, matmul_arithmetic(machine.used));
+                     peaks.floating.instruction, machine.float_products);
 }
 
 std::string matrices_text(const ModelTraffic& traffic) {

@@ -79,6 +79,7 @@ MachineReport diagnose_machine(const Context& ctx) {
   }
   report.used = ctx.isa;
   report.capped = ctx.isa != report.offered.back();
+  report.float_products = matmul_arithmetic(ctx.isa);
   report.caches = data_caches();
   report.choice = choose_threads();
   report.bound_cpus = ctx.pool.bound_cpus();
@@ -145,7 +146,7 @@ OrderedJson to_json(const MachineReport& machine) {
                             {"refused_by_system", refused_by_system(isa)},
                             {"used", isa <= machine.used}});
   }
-  json["float_products"] = matmul_arithmetic(machine.used);
+  json["float_products"] = machine.float_products;
   json["caches"] = OrderedJson::array();
   for (const CacheLevel& cache : machine.caches) {
     json["caches"].push_back(

@@ -26,7 +26,8 @@ struct MachineReport {
   std::string cpu;
   std::vector<Isa> offered;  // by CPU and operating system, lowest first
   Isa used = Isa::kScalar;
-  bool capped = false;  // by the environment variable TWOFOLD_ISA
+  bool capped = false;         // by the environment variable TWOFOLD_ISA
+  std::string float_products;  // what calibration and scoring multiply with
   std::vector<CacheLevel> caches;
   ThreadChoice choice;               // what the default would be, and why
   std::vector<int> bound_cpus;       // of the pool in use: as ThreadPool::bound_cpus
