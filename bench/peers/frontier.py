@@ -43,8 +43,10 @@ def point_of(row, source, engine, name):
 
 
 def dominates(one, other, measure):
-    """At most as many bytes, and at most as much lost."""
-    return one.bytes <= other.bytes and getattr(one, measure) <= getattr(other, measure)
+    """At most as many bytes, at most as much lost, and at least as fast wherever both were timed."""
+    timed = [key for key in one.speeds if one.speeds[key] and other.speeds.get(key)]
+    return (one.bytes <= other.bytes and getattr(one, measure) <= getattr(other, measure)
+            and all(one.speeds[key] >= other.speeds[key] for key in timed))
 
 
 def undominated(points, by):
@@ -72,7 +74,8 @@ def verdict_lines(points, source_bytes):
     ours = [one for one in points if one.engine == OURS]
     rivals = [one for one in points if one.engine != OURS]
     left = undominated(rivals, ours)
-    lines = [f"{len(rivals) - len(left)} of {len(rivals)} files of the peers are dominated by divergence and by loss: a file of ours is no larger and no worse."]
+    lines = [f"{len(rivals) - len(left)} of {len(rivals)} files of the peers are dominated by divergence and by loss: a file of ours is no larger, "
+             f"no worse{' and nowhere slower' if any(any(one.speeds.values()) for one in points) else ''}."]
     if left:
         lines += ["", "Not dominated:", ""]
     for one, measures in sorted(left, key=lambda pair: pair[0].bytes):
@@ -80,6 +83,8 @@ def verdict_lines(points, source_bytes):
         for measure in measures:
             best = best_of_ours(one, ours, measure)
             beside = f"{best.label} has {getattr(best, measure):.4f} in {best.bytes / 1e6:.1f} MB" if best else "all of ours are larger"
+            if best and getattr(best, measure) <= getattr(one, measure):
+                beside += " and is slower"
             parts.append(f"by {MEASURES[measure]}, {getattr(one, measure):.4f} nats, where {beside}")
         larger = ", more than the source" if one.bytes > source_bytes else ""
         lines.append(f"- {one.engine} {one.name} ({one.bytes / 1e6:.1f} MB{larger}): {'; '.join(parts)}")

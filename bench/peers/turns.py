@@ -114,6 +114,7 @@ class Journal:
 
     def __init__(self, path, key):
         self.path, self.key, self.rounds, self.ended = path, key, {}, False
+        self.same = True  # whether what was loaded is of the same contestants and programs
 
     def load(self, ended=False):
         """Takes the rounds of the run before, if it was the same and did (not) end. Returns whether there were any."""
@@ -123,7 +124,7 @@ class Journal:
             return False
         if kept["ended"] != ended or (kept["key"] != self.key and not ended):
             return False
-        self.rounds, self.ended = kept["rounds"], ended
+        self.rounds, self.ended, self.same = kept["rounds"], ended, kept["key"] == self.key
         return bool(self.rounds)
 
     @staticmethod
@@ -182,14 +183,17 @@ def due(contestants, what, threads, number, rounds, before):
     return [one for one in ready if any(one in pair for pair in unsteady)]
 
 
-def measure(contestants, threads, rounds, journal, say):
-    """`rounds`: by what is measured; unsteady pairs take up to as many again."""
+def measure(contestants, threads, rounds, journal, say, all_stay=False):
+    """`rounds`: by what is measured; unsteady pairs take up to as many again. `all_stay`: nobody is left out for being slow."""
     for what in rounds:
         for place, count in enumerate(threads):
             for number in range(2 * rounds[what]):
                 if journal.replay(contestants, what, count, number):
                     continue
-                playing = due(contestants, what, count, number, rounds[what], threads[:place])
+                if all_stay and number < rounds[what]:
+                    playing = [one for one in contestants if what not in one.problems and (what == PROMPT or not one.tier)]
+                else:
+                    playing = due(contestants, what, count, number, rounds[what], threads[:place])
                 if not playing or journal.ended:
                     break
                 title = f"round {number + 1} of {rounds[what]}" if number < rounds[what] else f"repeated, round {number + 1}"

@@ -222,6 +222,12 @@ class Frontier(unittest.TestCase):
         found = frontier.undominated([self.level, self.better, self.smaller, self.lucky], self.ours)
         self.assertEqual(found, [(self.better, ["kl", "excess"]), (self.smaller, ["kl", "excess"]), (self.lucky, ["excess"])])
 
+    def test_a_faster_rival_is_not_dominated(self):
+        ours = point("twofold", "trellis:4", 80, 0.05, t1=20, t2=50)
+        slower, faster = (point("llama.cpp", "Q4_0", 90, 0.06, t1=20, t2=speed) for speed in (50, 51))
+        self.assertEqual(frontier.undominated([slower, faster], [ours]), [(faster, ["kl", "excess"])])
+        self.assertIn("trellis:4 has 0.0500 in 80.0 MB and is slower", frontier.verdict_lines([ours, slower, faster], 1))
+
     def test_every_rival_that_is_not_dominated_is_named_beside_our_best(self):
         text = frontier.verdict_lines([*self.ours, self.level, self.better, self.smaller, self.lucky], 98362432)
         self.assertIn("1 of 4 files of the peers", text)
@@ -321,6 +327,11 @@ class Turns(unittest.TestCase):
         self.measure(everyone, [1, 2], {"generate": 2})
         counts = {one.name: [sum(name == one.name and threads == count for _, threads, name in self.ran) for count in (1, 2)] for one in everyone}
         self.assertEqual(counts, {"IQ2_K": [2, 2], "IQ2_KT": [2, 2], "IQ2_KT -rtr 1": [1, 0]})
+
+    def test_all_may_stay_however_slow(self):
+        everyone = [self.contestant("ik_llama.cpp", "best", 4, [100]), self.contestant("ik_llama.cpp", "slow", 4, [1])]
+        turns.measure(everyone, [1, 2], {"generate": 2}, turns.Journal(self.path, ["a run"]), lambda _: None, all_stay=True)
+        self.assertEqual([len(one.speeds("generate", count)) for one in everyone for count in (1, 2)], [2, 2, 2, 2])
 
     def test_one_bad_figure_does_not_stop_what_kept_up_with_other_threads(self):
         steady = self.contestant("ik_llama.cpp", "best", 4, [100])
