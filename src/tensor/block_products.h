@@ -63,41 +63,11 @@ class BlockProducts {
 };
 
 /// Sums in registers (simd/gemm_body.h): panels are [K, N] floats, x is read in place.
-class RegisterProducts final : public BlockProducts {
- public:
-  explicit RegisterProducts(const GemmTiles& tiles);
-  std::string_view arithmetic() const override;
-  int64_t panel_floats(int64_t cols) const override;
-  void pack(Matrix<const float> w, int64_t first, float* panel) const override;
-  void pack_columns(Matrix<const float> x, float* panel) const override;
-  bool reads_in_place(Matrix<const float> x) const override;
-  int64_t left_stride(int64_t depth) const override;
-  void prepare(Matrix<const float> x, float* left) const override;
-  void multiply(const LeftBlock& left, const float* panels, int64_t k, int64_t cols,
-                Matrix<float> y, bool accumulate) const override;
-
- private:
-  const GemmTiles& tiles_;
-};
+std::unique_ptr<const BlockProducts> register_products(const GemmTiles& tiles);
 
 /// Sums in the tile unit, of numbers split into parts (simd/amx/split.cpp): a panel begins with the
 /// numbers of parts of its two tiles, then follow its steps.
-class SplitProducts final : public BlockProducts {
- public:
-  explicit SplitProducts(const SplitTiles& tiles);
-  std::string_view arithmetic() const override;
-  int64_t panel_floats(int64_t cols) const override;
-  void pack(Matrix<const float> w, int64_t first, float* panel) const override;
-  void pack_columns(Matrix<const float> x, float* panel) const override;
-  bool reads_in_place(Matrix<const float> x) const override;
-  int64_t left_stride(int64_t depth) const override;
-  void prepare(Matrix<const float> x, float* left) const override;
-  void multiply(const LeftBlock& left, const float* panels, int64_t k, int64_t cols,
-                Matrix<float> y, bool accumulate) const override;
-
- private:
-  const SplitTiles& tiles_;
-};
+std::unique_ptr<const BlockProducts> split_products(const SplitTiles& tiles);
 
 /// The products of `isa`; the CPU must have it.
 std::unique_ptr<const BlockProducts> block_products(Isa isa);

@@ -95,6 +95,51 @@ void multiply_in_place(const GemmTiles& tiles, Matrix<const float> x, Matrix<con
   }
 }
 
+class RegisterProducts final : public BlockProducts {
+ public:
+  explicit RegisterProducts(const GemmTiles& tiles)
+      : BlockProducts({.panel_cols = tiles.cols,
+                       .row_unit = 1,
+                       .chunk_rows = kChunkRows,
+                       .depth = kDepth,
+                       .depth_unit = kDepthUnit,
+                       .group_floats = kGroupFloats}),
+        tiles_(tiles) {}
+
+  std::string_view arithmetic() const override { return "float32"; }
+
+  int64_t panel_floats(int64_t cols) const override { return tiles_.cols * cols; }
+
+  void pack(Matrix<const float> w, int64_t first, float* panel) const override {
+    tiles_.transpose(w.data, w.stride, w.rows, w.cols, panel + first, tiles_.cols);
+  }
+
+  void pack_columns(Matrix<const float> x, float* panel) const override {
+    for (int64_t k = 0; k < x.rows; ++k) {
+      float* to = panel + k * tiles_.cols;
+      std::copy_n(x.data + k * x.stride, x.cols, to);
+      std::fill(to + x.cols, to + tiles_.cols, 0.0f);
+    }
+  }
+
+  bool reads_in_place(Matrix<const float> x) const override { return readable(x); }
+  int64_t left_stride(int64_t depth) const override { return copied_stride(depth); }
+  void prepare(Matrix<const float> x, float* left) const override { copy_rows(x, left); }
+
+  void multiply(const LeftBlock& left, const float* panels, int64_t k, int64_t cols,
+                Matrix<float> y, bool accumulate) const override {
+    const Matrix<const float> x(left.data, left.rows, left.depth, left.stride);
+    for (int64_t c = 0; c < y.cols; c += tiles_.cols) {
+      multiply_panel(tiles_, x, panels + c * cols + k * tiles_.cols, tiles_.cols,
+                     c + tiles_.cols < y.cols ? tiles_.cols * cols : 0,
+                     columns_of(y, c, tiles_.cols), accumulate);
+    }
+  }
+
+ private:
+  const GemmTiles& tiles_;
+};
+
 }  // namespace
 
 int64_t block_depth(int64_t cols, int64_t most, int64_t unit) {
@@ -102,47 +147,12 @@ int64_t block_depth(int64_t cols, int64_t most, int64_t unit) {
 }
 
 std::unique_ptr<const BlockProducts> block_products(Isa isa) {
-  if (const SplitTiles* tiles = split_tiles(isa)) return std::make_unique<SplitProducts>(*tiles);
-  return std::make_unique<RegisterProducts>(gemm_tiles(isa));
+  if (const SplitTiles* tiles = split_tiles(isa)) return split_products(*tiles);
+  return register_products(gemm_tiles(isa));
 }
 
-RegisterProducts::RegisterProducts(const GemmTiles& tiles)
-    : BlockProducts({.panel_cols = tiles.cols,
-                     .row_unit = 1,
-                     .chunk_rows = kChunkRows,
-                     .depth = kDepth,
-                     .depth_unit = kDepthUnit,
-                     .group_floats = kGroupFloats}),
-      tiles_(tiles) {}
-
-std::string_view RegisterProducts::arithmetic() const { return "float32"; }
-
-int64_t RegisterProducts::panel_floats(int64_t cols) const { return tiles_.cols * cols; }
-
-void RegisterProducts::pack(Matrix<const float> w, int64_t first, float* panel) const {
-  tiles_.transpose(w.data, w.stride, w.rows, w.cols, panel + first, tiles_.cols);
-}
-
-void RegisterProducts::pack_columns(Matrix<const float> x, float* panel) const {
-  for (int64_t k = 0; k < x.rows; ++k) {
-    float* to = panel + k * tiles_.cols;
-    std::copy_n(x.data + k * x.stride, x.cols, to);
-    std::fill(to + x.cols, to + tiles_.cols, 0.0f);
-  }
-}
-
-bool RegisterProducts::reads_in_place(Matrix<const float> x) const { return readable(x); }
-int64_t RegisterProducts::left_stride(int64_t depth) const { return copied_stride(depth); }
-void RegisterProducts::prepare(Matrix<const float> x, float* left) const { copy_rows(x, left); }
-
-void RegisterProducts::multiply(const LeftBlock& left, const float* panels, int64_t k, int64_t cols,
-                                Matrix<float> y, bool accumulate) const {
-  const Matrix<const float> x(left.data, left.rows, left.depth, left.stride);
-  for (int64_t c = 0; c < y.cols; c += tiles_.cols) {
-    multiply_panel(tiles_, x, panels + c * cols + k * tiles_.cols, tiles_.cols,
-                   c + tiles_.cols < y.cols ? tiles_.cols * cols : 0, columns_of(y, c, tiles_.cols),
-                   accumulate);
-  }
+std::unique_ptr<const BlockProducts> register_products(const GemmTiles& tiles) {
+  return std::make_unique<RegisterProducts>(tiles);
 }
 
 void matmul_nn_serial(Matrix<const float> x, Matrix<const float> v, Matrix<float> y, Isa isa) {

@@ -15,6 +15,7 @@
 // have four times the floating point.
 #pragma once
 
+#include "base/amx_tiles.h"
 #include "kernels/amx/scaling.h"
 
 namespace {
@@ -30,16 +31,9 @@ struct Operands {
   int64_t activation_stride;  // bytes to those of the second 16 rows
 };
 
-/// The layout that LDTILECFG reads.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
 /// Tiles 0 to 3: sums; 4 and 5: activations of `step` columns; 6 and 7: weights.
 void configure_tiles(int64_t step) {
-  TileConfig config;
+  twofold::AmxTileConfig config;
   for (int i = 0; i < 8; ++i) {
     config.row_bytes[i] = static_cast<uint16_t>(i == 4 || i == 5 ? step : 64);
     config.rows[i] = static_cast<uint8_t>(i < 6 ? 16 : step / 4);

@@ -1,23 +1,14 @@
 // Probe of AMX: four accumulators of 16 x 16 in the tiles, as the GEMM holds them.
 #include <immintrin.h>
 
+#include "base/amx_tiles.h"
 #include "kernels/avx512/probe_loops.h"
 
 namespace twofold {
 namespace {
 
-/// The argument of ldtilecfg: eight tiles of 16 rows x 64 bytes.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-/// A constant in memory: GCC 12 believes that ldtilecfg reads 8 bytes only.
-constexpr TileConfig kTileConfig;
-
 void run_integer(int64_t rounds) {
-  _tile_loadconfig(&kTileConfig);
+  _tile_loadconfig(&kWholeAmxTiles);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

@@ -13,8 +13,8 @@
 //
 // A code of 16 levels in windows of three nibbles, each looked up in a table of 16, would take 11
 // instructions for one row in place of 20. It is left out: many rows gain nothing, since unpacking
-// is 2 % of the time at 512 of them, and one row would be 1.8 times as fast by that count, for 3 %
-// more error at 2 bits (a simulation) and a format that is worse everywhere else.
+// is 2 % of the time at 512 of them, and one row would be 1.8 times as fast by that count, for a
+// format with a quarter of the levels that every other machine would have to read too.
 #pragma once
 
 #include "kernels/pairs/weights.h"

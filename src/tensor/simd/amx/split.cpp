@@ -19,6 +19,7 @@
 //
 // 2 x 2 tiles of sums, two tiles of a part of each side: a step of 32 columns takes 24 TDPBF16PS of
 // 16 cycles, and 14 loads of tiles, because the order above changes one side at a time.
+#include "base/amx_tiles.h"
 #include "tensor/simd/avx512/transpose16.h"
 #include "tensor/simd/tables.h"
 
@@ -125,17 +126,7 @@ void split_columns(const float* x, int64_t x_stride, int64_t depth, int64_t cols
   }
 }
 
-/// The argument of LDTILECFG: eight tiles of 16 rows x 64 bytes.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-/// A constant in memory: GCC 12 believes that LDTILECFG reads 8 bytes only.
-constexpr TileConfig kTileConfig;
-
-void begin() { _tile_loadconfig(&kTileConfig); }
+void begin() { _tile_loadconfig(&kWholeAmxTiles); }
 void end() { _tile_release(); }
 
 // Tiles 0 to 3 are sums [2 tiles of the left][2 of the right], 4 and 5 parts of the left side, 6
