@@ -30,7 +30,7 @@ VECTOR_TO_STACK = re.compile(r"%[xyz]mm\d+,(-?(?:0x[0-9a-f]+)?\(%r(?:sp|bp)\))(?
 # tiles as high as the register file.
 FULL_REGISTERS = re.compile(
     r"gemv_rows<.*(?:PlaneValues<[134]>|TableValues<4>|RowTableValues<[56]>|WideTableValues<[678]>) >"
-    r"|add_group<.*TableValues<7>, 4>|add_group<.*TrellisValues<[1-4], (?:6|12), [02]>, [1-4]>|add_group<0, 12>|multiply_tile<2, 8, false>"
+    r"|add_group<.*TableValues<7>, 4>|add_group<.*TrellisValues<[1-4], (?:6|12), [02]>, [1-4]>|add_group<0, 12>"
 )
 LOAD_TIME_SECTIONS = re.compile(r"\s\.(?:init_array|ctors|preinit_array)\b")
 
