@@ -16,7 +16,7 @@ constexpr int64_t kFloat = sizeof(float), kDouble = sizeof(double), kCode = size
 /// Parameters of a group: scale, zero, offset. Of a table that it has of its own, for each entry
 /// (RowTableGrid): level, value, bound and code.
 constexpr int64_t kSetFloats = 3, kTableEntryBytes = 3 * kFloat + 1;
-/// Columns that a RowBlock has sums of at a time: those of feedback and of a greedy pass.
+/// Columns that a RowBlock has sums of at a time: those of feedback and of its products.
 constexpr int64_t kCurrentColumns = 2 * 128;
 /// Scratch of each thread: panels of the float product, rows in flight, the stack.
 constexpr int64_t kThreadBytes = int64_t{1} << 20;
@@ -60,8 +60,11 @@ int64_t solve_bytes(const PlannedTensor& tensor, bool with_moment) {
 }
 
 /// Per weight of the rows that a thread refits: the errors and codes of RowBlock and copies of them
-/// row by row, slopes, moves and squares in float64, values before and after.
-constexpr int64_t kRefitBytes = 5 * kDouble + 2 * kCode + 2 * kFloat;
+/// row by row, E H, slopes, moves and squares in float64, values before and after.
+constexpr int64_t kRefitBytes = 6 * kDouble + 2 * kCode + 2 * kFloat;
+
+/// Columns of H that the refit of tables has a copy of.
+constexpr int64_t kRefitColumns = 64;
 
 /// What the loop over the columns of one matrix holds for all its candidate grids.
 struct LoopBytes {
@@ -86,7 +89,11 @@ LoopBytes loop_bytes(const PlannedTensor& tensor) {
   const int64_t lanes = std::min(rows, kRowChunk) * candidates;
   int64_t chunk = lanes * (cols * (kDouble + kCode) + kCurrentColumns * kDouble);
   if (row->refits() && choice.params.has("refits") && choice.params.get_int("refits") > 0) {
-    chunk = std::max(chunk, std::min(rows, kRowChunk) * cols * kRefitBytes);
+    chunk = std::max(
+        chunk, std::min(rows, kRowChunk) * cols * kRefitBytes + cols * kRefitColumns * kDouble);
+  } else if (row->width() == 1 && choice.params.has("passes") &&
+             choice.params.get_int("passes") > 0) {
+    chunk += lanes * cols * kDouble;  // E H
   }
   return {.parameters = candidates * rows * sets * set,
           .chunk = chunk,

@@ -223,6 +223,13 @@ void add_product(Matrix<const double> a, Matrix<const double> b, Matrix<double> 
   }
 }
 
+void add_rows(Matrix<const double> b, std::span<const int32_t> rows,
+              std::span<const double> factors, double* y, Isa isa) {
+  TWOFOLD_ASSERT(rows.size() == factors.size());
+  gemm_tiles64(isa).add_rows(b.data, b.stride, rows.data(), factors.data(), std::ssize(rows), y,
+                             b.cols);
+}
+
 void solve_lower(Matrix<const double> l, Matrix<double> x, Isa isa) {
   TWOFOLD_ASSERT(l.rows == l.cols && l.rows == x.rows);
   const GemmTiles64& tiles = gemm_tiles64(isa);

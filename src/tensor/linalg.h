@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/cpu.h"
@@ -23,6 +24,11 @@ int64_t product_stride(int64_t cols);
 /// C += A B. Meant for a few hundred rows: A is read in place, once for every kProductCols columns.
 /// @param a [m, k].  @param b [k, n].  @param c [m, n].
 void add_product(Matrix<const double> a, Matrix<const double> b, Matrix<double> c, Isa isa);
+
+/// y += the sum of factors[k] times row rows[k] of B. Every number is one chain in the order of k.
+/// @param rows, factors [count].  @param y [b.cols].
+void add_rows(Matrix<const double> b, std::span<const int32_t> rows,
+              std::span<const double> factors, double* y, Isa isa);
 
 /// X := L^-1 X, L lower triangular. What is above its diagonal is not read.
 /// @param l [n, n], diagonal not 0.  @param x [n, m].

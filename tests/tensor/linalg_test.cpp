@@ -108,6 +108,32 @@ TEST_P(Linalg, ProductsEqualTheObviousOnesWithinBound) {
   }
 }
 
+TEST_P(Linalg, SumsOfChosenRowsEqualTheObviousOnesWithinBound) {
+  const int64_t rows = 23;
+  for (const int64_t cols : {0, 1, 7, 8, 63, 64, 65, 150}) {
+    const Doubles b(rows, cols, 5, 1);
+    for (const size_t count : {0u, 1u, 2u, 40u}) {
+      SCOPED_TRACE(testing::Message() << count << " of " << cols << " columns");
+      const Doubles factors(1, static_cast<int64_t>(count), 0, 2), before(1, cols, 9, 3);
+      std::vector<int32_t> chosen(count);
+      for (size_t k = 0; k < count; ++k) chosen[k] = static_cast<int32_t>(k * k % rows);
+      Doubles y(before);
+      add_rows(b.view, chosen, factors.numbers, y.numbers.data(), GetParam());
+      EXPECT_TRUE(y.gaps_untouched());
+      for (int64_t j = 0; j < cols; ++j) {
+        double sum = before.view.at(0, j), magnitude = std::abs(sum);
+        for (size_t k = 0; k < count; ++k) {
+          const double product = factors.numbers[k] * b.view.at(chosen[k], j);
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        ASSERT_NEAR(y.view.at(0, j), sum, sum_bound(static_cast<int64_t>(count) + 1, magnitude))
+            << j;
+      }
+    }
+  }
+}
+
 TEST_P(Linalg, AnEntryOfAProductDoesNotDependOnTheOthers) {
   const int64_t m = 45, k = 300, n = 50;
   const Doubles a(m, k, 3, 1), b(k, n, 5, 2);

@@ -11,11 +11,15 @@
 namespace twofold {
 namespace {
 
-/// Number of bounds below `x`. @param bounds [kLevels], increasing, the last one infinite.
-template <int kLevels>
+/// Number of bounds below `x`, by halving.
+/// @param bounds [kLevels], increasing, the last one infinite; kLevels a power of two.
+template <uint32_t kLevels>
 uint32_t rank_of(float x, const float* bounds) {
   uint32_t rank = 0;
-  for (int i = 0; i < kLevels; ++i) rank += x > bounds[i] ? 1u : 0u;
+#pragma GCC unroll 4
+  for (uint32_t step = kLevels / 2; step > 0; step /= 2) {
+    rank += static_cast<uint32_t>(x > bounds[rank + step - 1]) * step;
+  }
   return rank;
 }
 
@@ -64,8 +68,9 @@ void RowTableGrid::take_row(int64_t row, const FittedGrid& from) {
 
 void RowTableGrid::round(int64_t col, int64_t row_begin, Matrix<const float> target,
                          Matrix<uint16_t> codes, Matrix<float> value) const {
-  for (int64_t r = 0; r < target.rows; ++r) {
-    const size_t first = set_of(row_begin + r, col) * static_cast<size_t>(levels_);
+  const size_t row_entries = static_cast<size_t>(q_.groups() * levels_);
+  size_t first = set_of(row_begin, col) * static_cast<size_t>(levels_);
+  for (int64_t r = 0; r < target.rows; ++r, first += row_entries) {
     const float* bounds = bounds_.data() + first;
     const float* values = values_.data() + first;
     const uint8_t* code_of = code_of_.data() + first;

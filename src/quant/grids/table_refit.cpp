@@ -4,14 +4,16 @@
 #include <cmath>
 
 #include "base/float16.h"
+#include "tensor/linalg.h"
 
 namespace twofold {
 namespace {
 
-/// Columns of H whose sums are held at a time.
-constexpr int64_t kTile = 128;
-/// Numbers of sums that stay in a second-level cache.
-constexpr int64_t kCached = 1 << 16;
+/// Columns of H whose sums are held at a time: so many of some thousand rows stay in a second-level
+/// cache.
+constexpr int64_t kTile = 64;
+/// Numbers of squares that are held at a time.
+constexpr int64_t kSquares = 1 << 16;
 /// What is added to the diagonal of P^T H P, relative to its largest entry: levels without a weight
 /// have a row of zeros.
 constexpr double kRidge = 1e-12;
@@ -23,59 +25,94 @@ size_t count_of(int64_t numbers) { return static_cast<size_t>(numbers); }
 }  // namespace
 
 TableRefit::TableRefit(int bits)
-    : levels_(int64_t{1} << bits), batch_(std::max<int64_t>(1, kCached / (levels_ * kTile))) {
+    : levels_(int64_t{1} << bits), batch_(std::max<int64_t>(1, kSquares / (levels_ * levels_))) {
   squares_.resize(count_of(batch_ * levels_ * levels_));
   slopes_.resize(count_of(batch_ * levels_));
-  sums_.resize(count_of(batch_ * levels_ * kTile));
+  next_.resize(count_of(batch_ * levels_));
+  ends_.resize(next_.size());
+  sums_.resize(count_of(levels_ * kTile));
+  turned_.resize(sums_.size());
   best_.resize(count_of(levels_));
   factor_.resize(count_of(levels_ * levels_));
 }
 
+// P^T H P = S + S^T with S half of what tiles of H on the diagonal contribute and all of what is
+// below them, as H is symmetric.
 void TableRefit::assign(const RefitProblem& problem, int64_t begin, int64_t end) {
   begin_ = begin;
   const int64_t n = problem.codes.cols;
+  columns_.resize(count_of(batch_ * n));
+  factors_.assign(count_of(kTile + n), 1.0);
+  std::fill_n(factors_.begin(), kTile, 0.5);
   std::fill(squares_.begin(), squares_.end(), 0.0);
   std::fill(slopes_.begin(), slopes_.end(), 0.0);
   for (int64_t r = begin; r < end; ++r) {
     double* slopes = slopes_.data() + (r - begin) * levels_;
     for (int64_t c = 0; c < n; ++c) slopes[problem.codes.at(r, c)] += problem.slope.at(r, c);
+    sort_columns(problem, r);
   }
+  tile_.resize(count_of(n * kTile));
   for (int64_t col = 0; col < n; col += kTile) {
-    add_tile(problem, end, col, std::min(kTile, n - col));
+    const int64_t cols = std::min(kTile, n - col);
+    for (int64_t i = col; i < n; ++i) {
+      std::copy_n(problem.h.data + i * problem.h.stride + col, cols, tile_.data() + i * kTile);
+    }
+    for (int64_t r = begin; r < end; ++r) add_tile(problem, r, col, cols);
+  }
+  for (int64_t r = begin; r < end; ++r) add_transposed(r);
+}
+
+void TableRefit::sort_columns(const RefitProblem& problem, int64_t row) {
+  const int64_t n = problem.codes.cols;
+  int32_t* columns = columns_.data() + (row - begin_) * n;
+  int64_t* next = next_.data() + (row - begin_) * levels_;
+  int64_t* ends = ends_.data() + (row - begin_) * levels_;
+  std::fill_n(ends, levels_, int64_t{0});
+  for (int64_t c = 0; c < n; ++c) ++ends[problem.codes.at(row, c)];
+  for (int64_t a = 0, count = 0; a < levels_; ++a) {
+    next[a] = count;
+    count += ends[a];
+    ends[a] = next[a];
+  }
+  for (int64_t c = 0; c < n; ++c)
+    columns[ends[problem.codes.at(row, c)]++] = static_cast<int32_t>(c);
+}
+
+/// Adds what columns [col, col + cols) of H contribute to S^T.
+void TableRefit::add_tile(const RefitProblem& problem, int64_t row, int64_t col, int64_t cols) {
+  const int64_t n = problem.codes.cols;
+  const int32_t* columns = columns_.data() + (row - begin_) * n;
+  int64_t* next = next_.data() + (row - begin_) * levels_;
+  const int64_t* ends = ends_.data() + (row - begin_) * levels_;
+  const Matrix<const double> tile(tile_.data(), n, cols, kTile);
+  std::fill(sums_.begin(), sums_.end(), 0.0);
+  for (int64_t a = 0; a < levels_; ++a) {
+    const int64_t begin = next[a];
+    while (next[a] < ends[a] && columns[next[a]] < col + cols) ++next[a];
+    const size_t count = count_of(ends[a] - begin);
+    if (count == 0) continue;
+    add_rows(tile, {columns + begin, count}, {factors_.data() + kTile - (next[a] - begin), count},
+             sums_.data() + a * kTile, problem.isa);
+  }
+  for (int64_t a = 0; a < levels_; ++a) {
+    const double* sums = sums_.data() + a * kTile;
+    for (int64_t j = 0; j < cols; ++j) turned_[count_of(j * levels_ + a)] = sums[j];
+  }
+  double* squares = square(row);
+  for (int64_t j = 0; j < cols; ++j) {
+    const double* sums = turned_.data() + j * levels_;
+    double* to = squares + problem.codes.at(row, col + j) * levels_;
+    for (int64_t a = 0; a < levels_; ++a) to[a] += sums[a];
   }
 }
 
-// Columns of the tile with themselves, then, twice as H is symmetric, with those that follow.
-void TableRefit::add_tile(const RefitProblem& problem, int64_t row_end, int64_t col, int64_t cols) {
-  const int64_t n = problem.codes.cols, rows = row_end - begin_;
-  const auto add_rows_of_h = [&](int64_t from, int64_t to) {
-    std::fill_n(sums_.begin(), rows * levels_ * kTile, 0.0);
-    for (int64_t i = from; i < to; ++i) {
-      const double* h = problem.h.data + i * problem.h.stride + col;
-      for (int64_t r = 0; r < rows; ++r) {
-        double* sums = sums_.data() + (r * levels_ + problem.codes.at(begin_ + r, i)) * kTile;
-        for (int64_t j = 0; j < cols; ++j) sums[j] += h[j];
-      }
+void TableRefit::add_transposed(int64_t row) {
+  double* m = square(row);
+  for (int64_t a = 0; a < levels_; ++a) {
+    for (int64_t b = 0; b <= a; ++b) {
+      m[a * levels_ + b] = m[b * levels_ + a] = m[a * levels_ + b] + m[b * levels_ + a];
     }
-  };
-  const auto add_squares = [&](bool twice) {
-    for (int64_t r = 0; r < rows; ++r) {
-      double* m = square(begin_ + r);
-      for (int64_t a = 0; a < levels_; ++a) {
-        const double* sums = sums_.data() + (r * levels_ + a) * kTile;
-        for (int64_t j = 0; j < cols; ++j) {
-          const int64_t b = problem.codes.at(begin_ + r, col + j);
-          m[a * levels_ + b] += sums[j];
-          if (twice) m[b * levels_ + a] += sums[j];
-        }
-      }
-    }
-  };
-  add_rows_of_h(col, col + cols);
-  add_squares(false);
-  if (col + cols == n) return;
-  add_rows_of_h(col + cols, n);
-  add_squares(true);
+  }
 }
 
 StoredTable TableRefit::solve(int64_t row, const StoredTable& table) {

@@ -14,18 +14,10 @@ namespace {
 constexpr int64_t kInner = 16;
 /// Columns of a lazy block of a greedy pass.
 constexpr int64_t kPassBlock = 128;
-/// Targets beyond this are cut off: with hardly any damping, feedback may exceed float32.
-constexpr double kMostTarget = 1e30;
 
 /// y += factor x.  @param x, y [n].
 void add_scaled(double factor, const double* x, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
-}
-
-/// `rows` x `cols` of m from (row, col) on.
-Matrix<const double> part(Matrix<const double> m, int64_t row, int64_t col, int64_t rows,
-                          int64_t cols) {
-  return {m.data + row * m.stride + col, rows, cols, m.stride};
 }
 
 }  // namespace
@@ -49,7 +41,8 @@ RowBlock::RowBlock(Matrix<const float> weight, const MomentFactor& factor,
       wanted_(static_cast<size_t>(rows_ * width_)),
       value_(wanted_.size()),
       chosen_(wanted_.size()),
-      target_(static_cast<size_t>(lanes_ * width_)) {
+      target_(static_cast<size_t>(lanes_ * width_)),
+      slope_stride_(product_stride(weight.cols)) {
   std::fill_n(errors_.data(), errors_.size(), 0.0);
 }
 
@@ -186,65 +179,6 @@ void RowBlock::round_as_they_are() {
     round_lanes(position, width, target_);
     position += width;
   }
-}
-
-bool RowBlock::greedy_pass(Matrix<const double> h) {
-  const int64_t cols = weight_.cols;
-  bool changed = false;
-  AlignedBuffer<double> products(static_cast<size_t>(kPassBlock * stride_));  // (E H) of a block
-  for (int64_t first = 0; first < cols; first += kPassBlock) {
-    const int64_t count = std::min(kPassBlock, cols - first);
-    make_current(first, count);
-    std::fill_n(products.data(), count * stride_, 0.0);
-    add_product(part(h, first, 0, count, cols), lanes_of(error(0), cols),
-                lanes_of(products.data(), count), isa_);
-    for (int64_t position = first; position < first + count; ++position) {
-      const int64_t col = factor_.order[static_cast<size_t>(position)];
-      const double curvature = h.at(position, position);
-      const float* weights_here = weights(position);
-      const double* product = products.data() + (position - first) * stride_;
-      double* errors = error(position);
-      uint16_t* codes = codes_.data() + position * lanes_;
-      for (int64_t l = 0; l < lanes_; ++l) {
-        target_[static_cast<size_t>(l)] =
-            weights_here[l % rows_] - errors[l] + product[l] / curvature;
-      }
-      // Moves of this column; most are 0 after some passes.
-      std::vector<double> moves(static_cast<size_t>(lanes_));
-      bool moved = false;
-      for (size_t candidate = 0; candidate < grids_.size(); ++candidate) {
-        const int64_t offset = lane(candidate, begin_);
-        for (int64_t r = 0; r < rows_; ++r) {
-          wanted_[static_cast<size_t>(r)] = static_cast<float>(
-              std::clamp(target_[static_cast<size_t>(offset + r)], -kMostTarget, kMostTarget));
-        }
-        grids_[candidate]->round(col, begin_, {wanted_.data(), rows_, 1},
-                                 {chosen_.data(), rows_, 1}, {value_.data(), rows_, 1});
-        for (int64_t r = 0; r < rows_; ++r) {
-          const size_t i = static_cast<size_t>(r);
-          const int64_t l = offset + r;
-          const double weight = weights_here[r];
-          const double best = target_[static_cast<size_t>(l)];
-          const double next = weight - value_[i];
-          if (chosen_[i] == codes[l] ||
-              !(std::fabs(value_[i] - best) < std::fabs(weight - errors[l] - best))) {
-            continue;
-          }
-          moves[static_cast<size_t>(l)] = next - errors[l];
-          errors[l] = next;
-          codes[l] = chosen_[i];
-          moved = true;
-        }
-      }
-      if (!moved) continue;
-      changed = true;
-      for (int64_t k = position; k < first + count; ++k) {
-        add_scaled(h.at(position, k), moves.data(), products.data() + (k - first) * stride_,
-                   lanes_);
-      }
-    }
-  }
-  return changed;
 }
 
 // With S = (E H)_B - E_B H_BB, what the other columns contribute, the loss of a block is

@@ -22,6 +22,15 @@
 
 namespace twofold {
 
+/// Targets beyond this are cut off: with hardly any damping, feedback may exceed float32.
+inline constexpr double kMostTarget = 1e30;
+
+/// `rows` x `cols` of m from (row, col) on.
+inline Matrix<const double> part(Matrix<const double> m, int64_t row, int64_t col, int64_t rows,
+                                 int64_t cols) {
+  return {m.data + row * m.stride + col, rows, cols, m.stride};
+}
+
 class RowBlock {
  public:
   /// @param weight whole matrix, original weights [rows, cols].
@@ -54,6 +63,7 @@ class RowBlock {
 
   /// One greedy pass (arXiv:2307.13304, Sec. 4.2 and supplement B.2): each entry, in order, moves
   /// to the grid value at its best place given all others, if that is better. Grids of width 1.
+  /// E H is kept from pass to pass and grows by the rows of H where an entry moved.
   /// @param h [cols, cols] H in the order of the factor.
   /// @return whether a code changed.
   bool greedy_pass(Matrix<const double> h);
@@ -98,6 +108,16 @@ class RowBlock {
                         const double* product);
   bool keep_better(int64_t position, int64_t width, Matrix<const double> h, const double* product);
   void round_lanes(int64_t position, int64_t width, std::span<const double> target);
+  double* slope(int64_t lane) { return slopes_.data() + lane * slope_stride_; }
+  void find_slopes(Matrix<const double> h);
+  /// Rows [begin, end) of the block, of one candidate.
+  struct Run {
+    size_t candidate;
+    int64_t begin, end;
+  };
+  std::vector<Run> unsettled() const;
+  template <class Move>
+  void move_entries(const Run& run, int64_t position, double curvature, const Move& move);
 
   Matrix<const float> weight_;  // [rows, cols] from row begin_ on
   const MomentFactor& factor_;
@@ -115,6 +135,10 @@ class RowBlock {
   std::vector<float> wanted_, value_;
   std::vector<uint16_t> chosen_;
   std::vector<double> target_;  // [width_, lanes]
+  int64_t slope_stride_;
+  bool slopes_known_ = false;
+  AlignedBuffer<double> slopes_;  // [lanes, slope_stride_]: E H, of the first greedy pass on
+  std::vector<bool> settled_;     // [lanes] nothing moved in the pass before
   // Of one block of columns in a greedy pass: errors and codes before, and what was added to them.
   std::vector<double> old_errors_, moves_;  // [width_, lanes]
   std::vector<uint16_t> old_codes_;         // [width_, lanes]

@@ -10,6 +10,7 @@ namespace twofold {
 
 void RowBlock::take_codes(Matrix<const uint16_t> codes) {
   TWOFOLD_ASSERT(grids_.size() == 1);
+  slopes_known_ = false;
   const int64_t cols = weight_.cols;
   std::vector<float> value(static_cast<size_t>(rows_ * cols));
   for_groups(*grids_.front(), cols, [&](int64_t col, int64_t count) {
@@ -46,8 +47,17 @@ bool RowBlock::refit(FittedGrid& grid, Matrix<const double> h) {
   bool moved = false;
   for_groups(grid, cols, [&](int64_t col, int64_t count) {
     std::vector<double> slope(static_cast<size_t>(rows_ * count));
-    add_product({errors.data(), rows_, cols, stride}, {h.data + col, cols, count, h.stride},
-                {slope.data(), rows_, count}, isa_);
+    if (slopes_known_ && count == cols) {
+      for (int64_t r = 0; r < rows_; ++r) {
+        const double* known = this->slope(r);
+        for (int64_t position = 0; position < cols; ++position) {
+          slope[static_cast<size_t>(r * cols + column(position))] = known[position];
+        }
+      }
+    } else {
+      add_product({errors.data(), rows_, cols, stride}, {h.data + col, cols, count, h.stride},
+                  {slope.data(), rows_, count}, isa_);
+    }
     std::vector<float> value(slope.size());
     const RefitProblem problem{.col_begin = col,
                                .row_begin = begin_,
@@ -69,6 +79,7 @@ bool RowBlock::refit(FittedGrid& grid, Matrix<const double> h) {
       error(position)[r] = errors[static_cast<size_t>(r * stride + column(position))];
     }
   }
+  if (moved) slopes_known_ = false;
   return moved;
 }
 

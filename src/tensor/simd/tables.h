@@ -37,6 +37,10 @@ struct GemmTiles64 {
   void (*tile[kMaxTileRows + 1])(const double* a, int64_t a_stride, const double* b,
                                  int64_t b_stride, int64_t k, double* c, int64_t c_stride,
                                  bool accumulate);
+
+  /// y[j] += sum of factors[k] b[rows[k] * b_stride + j] for j < n, each one chain over k < count.
+  void (*add_rows)(const double* b, int64_t b_stride, const int32_t* rows, const double* factors,
+                   int64_t count, double* y, int64_t n);
 };
 
 /// Products of floats on a tile unit that multiplies bfloat16: each number is split into three of

@@ -21,6 +21,7 @@ inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a, b, c); }
 }  // namespace
 }  // namespace twofold
 
+#include "tensor/simd/add_rows_body.h"
 #include "tensor/simd/gemm_body.h"
 
 namespace twofold {
@@ -30,6 +31,7 @@ const GemmTiles64 kGemmTiles64Avx2 = {
     .cols = kVectors * kLanes,
     .tile = {nullptr, tile<1, kVectors>, tile<2, kVectors>, tile<3, kVectors>, tile<4, kVectors>,
              tile<5, kVectors>, tile<6, kVectors>},
+    .add_rows = add_rows,
 };
 
 }  // namespace twofold

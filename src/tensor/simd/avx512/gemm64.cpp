@@ -21,6 +21,7 @@ inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a, b, c); }
 }  // namespace
 }  // namespace twofold
 
+#include "tensor/simd/add_rows_body.h"
 #include "tensor/simd/gemm_body.h"
 
 namespace twofold {
@@ -32,6 +33,7 @@ const GemmTiles64 kGemmTiles64Avx512 = {
              tile<5, kVectors>, tile<6, kVectors>, tile<7, kVectors>, tile<8, kVectors>,
              tile<9, kVectors>, tile<10, kVectors>, tile<11, kVectors>, tile<12, kVectors>,
              tile<13, kVectors>, tile<14, kVectors>},
+    .add_rows = add_rows,
 };
 
 }  // namespace twofold

@@ -25,6 +25,7 @@ inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 }  // namespace
 }  // namespace twofold
 
+#include "tensor/simd/add_rows_body.h"
 #include "tensor/simd/gemm_body.h"
 
 namespace twofold {
@@ -33,6 +34,7 @@ const GemmTiles64 kGemmTiles64Scalar = {
     .rows = 4,
     .cols = kVectors * kLanes,
     .tile = {nullptr, tile<1, kVectors>, tile<2, kVectors>, tile<3, kVectors>, tile<4, kVectors>},
+    .add_rows = add_rows,
 };
 
 }  // namespace twofold
