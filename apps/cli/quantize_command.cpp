@@ -70,23 +70,22 @@ QuantizeOptions options_of(const QuantizeFlags& flags, const Session& session) {
 }
 
 void run_quantize(const QuantizeFlags& flags, Session& session) {
-  Recipe recipe = recipe_of(flags);
+  const Recipe recipe = recipe_of(flags);
   const ModelFiles source = open_model(flags.model);
   const QuantizeOptions options = options_of(flags, session);
+  const RatePlan plan = find_rates(source, recipe, options, session.ctx());
   if (has_mean_bits(recipe)) {
-    const RatePlan plan = plan_rates(source, recipe, options, session.ctx());
     session.ctx().note(flags.dry_run ? rate_table(plan) + summary(plan) : summary(plan));
-    recipe = plan.recipe;
   }
   if (!flags.save_recipe.empty()) {
-    write_text_file(flags.save_recipe, dump_json(to_json(recipe)));
+    write_text_file(flags.save_recipe, dump_json(to_json(plan.recipe)));
   }
   if (flags.dry_run) {
-    const Forecast forecast = forecast_quantization(source, recipe, options, session.ctx());
+    const Forecast forecast = forecast_quantization(source, plan.recipe, options, session.ctx());
     if (session.json()) return session.print_json(to_json(forecast));
     return session.print(forecast_text(forecast));
   }
-  const QuantizeReport report = quantize_model(source, recipe, options, session.ctx());
+  const QuantizeReport report = quantize_model(source, plan, options, session.ctx());
   for (const std::string& note : report.notes) session.ctx().note(note);
   for (const MatrixReport& matrix : report.matrices) {
     for (const std::string& note : matrix.notes) {

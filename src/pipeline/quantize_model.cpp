@@ -50,13 +50,14 @@ void release_block(const ModelFiles& source, int layer) {
 /// One run: what is being read, written and reported.
 class Quantizer {
  public:
-  Quantizer(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options,
+  Quantizer(const ModelFiles& source, const RatePlan& plan, const QuantizeOptions& options,
             const Context& ctx)
       : source_(source),
-        recipe_(recipe),
+        plan_(plan),
+        recipe_(plan.recipe),
         options_(options),
         ctx_(ctx),
-        work_(plan_work(source, recipe, options)),
+        work_(plan_work(source, recipe_, options)),
         samples_(read_samples(source, work_, options, ctx)),
         mode_(choose_memory_mode({.source = source,
                                   .work = work_,
@@ -164,6 +165,7 @@ class Quantizer {
     }
     drop_what_changed(*state);
     if (state->matrices.empty()) return false;
+    state->rates = plan_;
     log_.emplace(folder_.partial(), *state);
     const int64_t total = count_steps();
     load_states(state->states);
@@ -255,7 +257,7 @@ class Quantizer {
     if (calibration_) make_calibration();
     write_companions(source_, folder_, ctx_);  // first: it may find the source wanting
     weights_.emplace(folder_.partial(), work_.output.stored(), weight_metadata());
-    log_.emplace(folder_.partial(), ResumeState{.fingerprint = fingerprint_});
+    log_.emplace(folder_.partial(), ResumeState{.fingerprint = fingerprint_, .rates = plan_});
   }
 
   /// Keeps the hidden states after block `layer`, unless that was done a moment ago or they are not
@@ -692,6 +694,7 @@ class Quantizer {
   double earlier_seconds_ = 0;  // of the interrupted run
   double save_seconds_ = 0;     // of the last time
   const ModelFiles& source_;
+  const RatePlan& plan_;
   const Recipe& recipe_;
   const QuantizeOptions& options_;
   const Context& ctx_;
@@ -713,19 +716,28 @@ class Quantizer {
   bool resumed_ = false;
 };
 
-}  // namespace
-
-QuantizeReport quantize_model(const ModelFiles& source, const Recipe& recipe,
-                              const QuantizeOptions& options, const Context& ctx) {
+void check_request(const ModelFiles& source, const QuantizeOptions& options) {
   if (source.is_quantized()) {
     fail(ErrorCode::kUnsupported, source.path.string(),
          "expected a model with its own weights, found one that is quantized already");
   }
   check_output_place(source, options.output, options.force);
-  if (!has_mean_bits(recipe)) return Quantizer(source, recipe, options, ctx).run();
-  const RatePlan plan = plan_rates(source, recipe, options, ctx);
-  ctx.note(summary(plan));
-  return Quantizer(source, plan.recipe, options, ctx).run();
+}
+
+}  // namespace
+
+QuantizeReport quantize_model(const ModelFiles& source, const Recipe& recipe,
+                              const QuantizeOptions& options, const Context& ctx) {
+  check_request(source, options);
+  const RatePlan plan = find_rates(source, recipe, options, ctx);
+  if (has_mean_bits(recipe)) ctx.note(summary(plan));
+  return quantize_model(source, plan, options, ctx);
+}
+
+QuantizeReport quantize_model(const ModelFiles& source, const RatePlan& plan,
+                              const QuantizeOptions& options, const Context& ctx) {
+  check_request(source, options);
+  return Quantizer(source, plan, options, ctx).run();
 }
 
 }  // namespace twofold

@@ -6,10 +6,13 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/json.h"
+#include "base/sha256.h"
 #include "engine/model.h"
 #include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
 #include "pipeline/memory_plan.h"
+#include "pipeline/resume_state.h"
 #include "pipeline/run_samples.h"
 #include "tensor/ops.h"
 
@@ -274,6 +277,76 @@ RatePlan plan_rates(const ModelFiles& source, const Recipe& recipe, const Quanti
     if (!high.names.empty()) plan.recipe.rules.push_back(std::move(high));
     plan.recipe.rules.push_back(std::move(low));
     plan.matrices.insert(plan.matrices.end(), rated[i].begin(), rated[i].end());
+  }
+  return plan;
+}
+
+namespace {
+
+/// Hash of all that a plan depends on.
+std::string plan_fingerprint(const ModelFiles& source, const Recipe& recipe,
+                             QuantizeOptions options, const Context& ctx) {
+  if (!options.calibration) options.calibration.emplace();
+  const WorkPlan work = plan_work(source, with_lower_bits(recipe), options);
+  const std::optional<CalibrationSamples> samples = read_samples(source, work, options, ctx);
+  return work_fingerprint(source, recipe, options, samples ? &*samples : nullptr, ctx);
+}
+
+OrderedJson to_json(const RatedMatrix& matrix) {
+  return {{"name", matrix.name},
+          {"weights", matrix.weights},
+          {"divergence", matrix.divergence},
+          {"bits", matrix.bits}};
+}
+
+}  // namespace
+
+RatePlan find_rates(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options,
+                    const Context& ctx) {
+  if (!has_mean_bits(recipe)) return {.recipe = recipe};
+  const std::string fingerprint = plan_fingerprint(source, recipe, options, ctx);
+  std::filesystem::path left = options.output;
+  left += ".partial";
+  try {
+    std::optional<ResumeState> state;
+    if (options.resume) state = read_resume_state(left);
+    if (state && state->rates.fingerprint == fingerprint) {
+      ctx.note(fmt::format("{}: the rates are planned already", left.string()));
+      return std::move(state->rates);
+    }
+  } catch (const Error& error) {
+    ctx.note(fmt::format("{}: planning the rates anew: {}", left.string(), error.what()));
+  }
+  RatePlan plan = plan_rates(source, recipe, options, ctx);
+  plan.fingerprint = fingerprint;
+  return plan;
+}
+
+OrderedJson to_json(const RatePlan& plan) {
+  OrderedJson json = {{"fingerprint", plan.fingerprint}, {"recipe", to_json(plan.recipe)}};
+  OrderedJson& matrices = json["matrices"] = OrderedJson::array();
+  for (const RatedMatrix& matrix : plan.matrices) matrices.push_back(to_json(matrix));
+  const std::string sha256 = sha256_hex(json.dump());
+  json["sha256"] = sha256;
+  return json;
+}
+
+RatePlan rate_plan_from_json(const OrderedJson& json, std::string_view where) {
+  OrderedJson body = json;
+  body.erase("sha256");
+  const std::string found = sha256_hex(body.dump());
+  const std::string expected = json.at("sha256").get<std::string>();
+  if (found != expected) {
+    fail(ErrorCode::kCorruptFile, where,
+         "the plan of rates has changed: expected sha256 {}, found {}", expected, found);
+  }
+  RatePlan plan{.recipe = parse_recipe(json.at("recipe").dump(), where),
+                .fingerprint = json.at("fingerprint").get<std::string>()};
+  for (const OrderedJson& matrix : json.at("matrices")) {
+    plan.matrices.push_back({.name = matrix.at("name").get<std::string>(),
+                             .weights = matrix.at("weights").get<int64_t>(),
+                             .divergence = matrix.at("divergence").get<double>(),
+                             .bits = matrix.at("bits").get<int>()});
   }
   return plan;
 }

@@ -6,7 +6,9 @@
 // each.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "pipeline/quantize_model.h"
@@ -25,8 +27,11 @@ struct RatedMatrix {
 };
 
 struct RatePlan {
-  Recipe recipe;  // without fractional bits
-  std::vector<RatedMatrix> matrices;
+  Recipe recipe = {};  // without fractional bits
+  std::vector<RatedMatrix> matrices = {};
+  /// Of what was planned for: source, fractional recipe, calibration text, seed. Empty if nothing
+  /// had to be planned.
+  std::string fingerprint = {};
 };
 
 /// Gives `bits` = floor(mean) or ceil(mean) to each matrix, those with the largest
@@ -45,6 +50,20 @@ bool has_mean_bits(const Recipe& recipe);
 /// @throws Error as quantize_model; Error(kInvalidArgument) naming a matrix outside of blocks.
 RatePlan plan_rates(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options,
                     const Context& ctx);
+
+/// The plan that an interrupted run of the same work left beside options.output, or else a new one;
+/// the recipe as it is if it has no fractional bits.  @throws as plan_rates.
+RatePlan find_rates(const ModelFiles& source, const Recipe& recipe, const QuantizeOptions& options,
+                    const Context& ctx);
+
+/// As for a recipe, and the plan is kept where an interrupted run goes on.
+QuantizeReport quantize_model(const ModelFiles& source, const RatePlan& plan,
+                              const QuantizeOptions& options, const Context& ctx);
+
+nlohmann::ordered_json to_json(const RatePlan& plan);
+/// @throws Error(kCorruptFile) naming `where` if it is not what `to_json` gave; nlohmann's
+/// exceptions.
+RatePlan rate_plan_from_json(const nlohmann::ordered_json& json, std::string_view where);
 
 /// "rates: 2.498 bits in the mean, 3 bits for 12 matrices, 2 bits for 28 matrices"
 std::string summary(const RatePlan& plan);

@@ -97,6 +97,10 @@ std::optional<ResumeState> read_resume_state(const fs::path& folder) {
                                            text.begin() + static_cast<std::ptrdiff_t>(end));
       if (!state) {
         state.emplace().fingerprint = json.at("fingerprint").get<std::string>();
+        if (json.contains("rates")) {
+          state->rates =
+              rate_plan_from_json(json.at("rates"), fmt::format("{}, line 1", path.string()));
+        }
       } else if (json.contains("layer")) {
         state->states = {.layer = json.at("layer").get<int>(),
                          .sha256 = json.at("sha256").get<std::string>()};
@@ -114,7 +118,9 @@ std::optional<ResumeState> read_resume_state(const fs::path& folder) {
 
 ResumeLog::ResumeLog(const fs::path& folder, const ResumeState& state)
     : matrices_(std::ssize(state.matrices)), file_([&] {
-        std::string text = OrderedJson{{"fingerprint", state.fingerprint}}.dump() + '\n';
+        OrderedJson head = {{"fingerprint", state.fingerprint}};
+        if (!state.rates.fingerprint.empty()) head["rates"] = to_json(state.rates);
+        std::string text = head.dump() + '\n';
         const auto add_states = [&](size_t before) {
           if (state.states.layer < 0 || before != state.matrices_before_states) return;
           text += to_json(state.states).dump() + '\n';

@@ -12,6 +12,7 @@
 #include "calib/samples.h"
 #include "io/file.h"
 #include "pipeline/quantize_model.h"
+#include "pipeline/rate_plan.h"
 
 namespace twofold {
 
@@ -34,6 +35,7 @@ struct SavedStates {
 
 struct ResumeState {
   std::string fingerprint;
+  RatePlan rates = {};                        // as far as the recipe was planned
   std::vector<FinishedMatrix> matrices = {};  // in the order of the weight file
   SavedStates states = {};
   size_t matrices_before_states = 0;

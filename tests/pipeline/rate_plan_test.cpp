@@ -1,6 +1,11 @@
 // Fractional bits: some matrices of a rule get a bit more than the others.
 #include "pipeline/rate_plan.h"
 
+#include <algorithm>
+#include <climits>
+#include <utility>
+
+#include "base/error.h"
 #include "base/json.h"
 #include "base/sha256.h"
 #include "pipeline/support.h"
@@ -94,6 +99,68 @@ TEST_F(Rates, DoNotDependOnThreadsOrMemory) {
   const RatePlan other = plan_rates(source, fractional(3.3), tight, Context{.pool = alone});
   EXPECT_EQ(to_json(other.recipe), to_json(expected.recipe));
   EXPECT_FALSE(std::filesystem::exists(folder_ / "a.plan"));
+}
+
+/// Quantizes to 2.5 bits until `matrices` of them are done.  @return whether rates were planned.
+bool plans_in_run(const QuantizeOptions& options, int matrices, std::string& log) {
+  ThreadPool pool(2, false);
+  bool planned = false;
+  int64_t last = INT64_MAX;
+  int done_matrices = 0;
+  log.clear();
+  const auto progress = [&](std::string_view phase, int64_t done, int64_t /*total*/) {
+    planned |= phase.starts_with("rates");
+    const bool more = done > std::exchange(last, done);
+    if (!more || phase.find("quantize") == phase.npos || ++done_matrices < matrices) return;
+    fail(ErrorCode::kCancelled, "", "stopped here");
+  };
+  const Context ctx{.pool = pool, .progress = progress, .log = [&](std::string_view line) {
+                      log += std::string(line) + "\n";
+                    }};
+  try {
+    quantize_model(open_model(stories()), fractional(2.5), options, ctx);
+    EXPECT_EQ(matrices, INT_MAX);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kCancelled) << error.what();
+  }
+  return planned;
+}
+
+TEST_F(Rates, AnInterruptedRunGoesOnWithItsPlan) {
+  std::string log;
+  EXPECT_TRUE(plans_in_run(options("whole"), INT_MAX, log));
+  QuantizeOptions parts = options("parts");
+  parts.save_interval_seconds = 0;
+  EXPECT_TRUE(plans_in_run(parts, 5, log));
+  EXPECT_FALSE(plans_in_run(parts, 3, log));
+  EXPECT_NE(log.find("the rates are planned already"), std::string::npos) << log;
+  EXPECT_FALSE(plans_in_run(parts, INT_MAX, log));
+  EXPECT_NE(log.find("going on after 8 of"), std::string::npos) << log;
+  for (const char* file : {"model.safetensors", "config.json"}) {
+    EXPECT_EQ(sha256_hex(read_file(folder_ / "parts" / file)),
+              sha256_hex(read_file(folder_ / "whole" / file)));
+  }
+}
+
+TEST_F(Rates, APlanForOtherWorkOrThatWasDamagedIsMadeAnew) {
+  std::string log;
+  QuantizeOptions parts = options("parts");
+  parts.save_interval_seconds = 0;
+  EXPECT_TRUE(plans_in_run(parts, 2, log));
+  parts.seed = 8;
+  EXPECT_TRUE(plans_in_run(parts, 2, log));
+  parts.resume = false;
+  EXPECT_TRUE(plans_in_run(parts, 2, log));
+  parts.resume = true;
+  EXPECT_FALSE(plans_in_run(parts, 1, log));
+  const auto state = folder_ / "parts.partial" / "resume.jsonl";
+  std::string text = read_file(state);
+  const size_t bits = text.find("\"bits\":3");
+  ASSERT_LT(bits, text.find('\n'));
+  testing::write_file(state, text.replace(bits, 8, "\"bits\":2"));
+  EXPECT_TRUE(plans_in_run(parts, INT_MAX, log));
+  EXPECT_NE(log.find("resume.jsonl, line 1: the plan of rates has changed"), std::string::npos)
+      << log;
 }
 
 TEST_F(Rates, TablesHaveWholeBits) {
