@@ -177,7 +177,7 @@ bool bench_case(const std::string& name, const Case& shape, ThreadPool& pool) {
   std::vector<float> x(static_cast<size_t>(shape.m * shape.cols));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f - 0.5f;
   AlignedBuffer<float> y(static_cast<size_t>(shape.m * shape.rows));
-  Int8Activations rounded({x.data(), shape.m, shape.cols}, kActivationBlock, select_isa(), pool);
+  Int8Activations rounded({x.data(), shape.m, shape.cols}, {kActivationBlock}, select_isa(), pool);
   const std::vector<const Kernel*> kernels = kernels_to_time(format, shape.m);
   std::map<const Kernel*, std::vector<double>> times;
   std::vector<AlignedBuffer<uint8_t>> scratch;

@@ -82,7 +82,7 @@ int run() {
   const PackedView view = packed_view(packed);
   std::vector<float> x(kCols), by_shifts(kRows), by_table(kRows);
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 101) * 0.01f - 0.5f;
-  Int8Activations rounded({x.data(), 1, kCols}, kActivationBlock, select_isa(), pool);
+  Int8Activations rounded({x.data(), 1, kCols}, {kActivationBlock}, select_isa(), pool);
   const Kernel* kernel = select_kernel(packed.format, 1, Isa::kAvx512Vnni);
   const MatmulArgs args = {.weights = &view,
                            .x = rounded.cut(view.group),

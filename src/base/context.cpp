@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::array kModes = {
     ActivationsMode{.name = "int8",
-                    .help = "rounded to 8 bits in blocks of 128: the integer kernels",
+                    .help = "rounded to 8 bits in blocks of at most 128: the integer kernels",
                     .activations = Activations::kInt8},
     ActivationsMode{.name = "float",
                     .help = "as they are: weights are decoded for the float product",

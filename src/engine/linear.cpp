@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/aligned_buffer.h"
 #include "base/checked_math.h"
@@ -63,12 +64,12 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   set_kernels();
   stored_bytes_ = slot_bytes(slot);
   if (!slot.transform.is_null()) bind_stored_transform(files, slot);
-  if (slot.activation_block != 0) {
-    activation_block_ = slot.activation_block;
-    if (!is_activation_block(activation_block_)) {
-      fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", files.path.string(), slot.name),
-           "activation_block: expected 32, 64 or 128, found {}", activation_block_);
-    }
+  if (slot.activation_block != 0) rounding_.block = slot.activation_block;
+  rounding_.digits = static_cast<int>(std::clamp<int64_t>(slot.activation_digits, 0, 3));
+  if (!is_activation_rounding(rounding_)) {
+    fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", files.path.string(), slot.name),
+         "expected activation_block 32, 64 or 128 and activation_digits 1 or 2, found {} and {}",
+         rounding_.block, slot.activation_digits);
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }
@@ -109,18 +110,35 @@ void Linear::set_kernels() {
 }
 
 void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const {
-  const Kernel* best = product_kernel(kernels_, y.rows, ctx);
+  const int64_t m = y.rows * rounding_.digits;
+  const Kernel* best = product_kernel(kernels_, m, ctx);
   if (best == nullptr) {
     matmul(x.in_basis(*this, ctx), *source_, y, ctx.pool, ctx.isa);
     return;
   }
+  if (rounding_.digits == 1) return multiply_rounded(*best, x, y, ctx);
+  x.digits_.ensure(static_cast<size_t>(m * y.cols));
+  const Matrix<float> digits(x.digits_.data(), m, y.cols);
+  multiply_rounded(*best, x, digits, ctx);
+  for_row_blocks(y.rows, ctx, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      std::ranges::transform(digits.row(2 * r), digits.row(2 * r + 1), y.row(r).begin(),
+                             std::plus<>());
+    }
+  });
+}
+
+/// y [m digits, rows]: products of the rounded rows.
+void Linear::multiply_rounded(const Kernel& kernel, LinearInput& x, Matrix<float> y,
+                              const Context& ctx) const {
   MatmulArgs args = {.weights = &view_,
-                     .x = x.rounded(*this, activation_block_, ctx).cut(view_.group),
+                     .x = x.rounded(*this, rounding_, ctx).cut(view_.group),
                      .m = y.rows,
                      .y = y.data,
                      .y_stride = y.stride};
-  const size_t bytes =
-      best->scratch_bytes == nullptr ? 0 : static_cast<size_t>(best->scratch_bytes(view_, y.rows));
+  const size_t bytes = kernel.scratch_bytes == nullptr
+                           ? 0
+                           : static_cast<size_t>(kernel.scratch_bytes(view_, y.rows));
   x.scratch_.resize(static_cast<size_t>(ctx.pool.size()));
   const auto blocks = [&](int64_t begin, int64_t end, int worker) {
     AlignedBuffer<uint8_t>& scratch = x.scratch_[static_cast<size_t>(worker)];
@@ -129,13 +147,13 @@ void Linear::multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const
     part.block_begin = begin;
     part.block_end = end;
     part.scratch = scratch.data();
-    best->run(part);
+    kernel.run(part);
   };
-  if (bytes == 0 || best->contiguous) {
+  if (bytes == 0 || kernel.contiguous) {
     ctx.pool.run_static(view_.blocks, blocks);
     return;
   }
-  const int64_t each = blocks_per_item(*best, view_.blocks, ctx.pool.size());
+  const int64_t each = blocks_per_item(kernel, view_.blocks, ctx.pool.size());
   ctx.pool.run(ceil_div(view_.blocks, each), [&](int64_t item, int worker) {
     blocks(item * each, std::min((item + 1) * each, view_.blocks), worker);
   });
@@ -178,9 +196,10 @@ Matrix<const float> LinearInput::in_basis(const Linear& linear, const Context& c
   return {in_basis_.data(), x_.rows, x_.cols};
 }
 
-Int8Activations& LinearInput::rounded(const Linear& linear, int64_t block, const Context& ctx) {
-  if (!made_for(rounded_by_, linear) || rounded_->block() != block) {
-    rounded_.emplace(in_basis(linear, ctx), block, ctx.isa, ctx.pool);
+Int8Activations& LinearInput::rounded(const Linear& linear, const ActivationRounding& rounding,
+                                      const Context& ctx) {
+  if (!made_for(rounded_by_, linear) || rounded_->rounding() != rounding) {
+    rounded_.emplace(in_basis(linear, ctx), rounding, ctx.isa, ctx.pool);
     rounded_by_ = &linear;
   }
   return *rounded_;

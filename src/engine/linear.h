@@ -36,8 +36,9 @@ class LinearInput {
   friend class Linear;
   /// x in the stored basis of `linear`.
   Matrix<const float> in_basis(const Linear& linear, const Context& ctx);
-  /// The same, rounded to int8. Valid until the basis or the block changes.
-  Int8Activations& rounded(const Linear& linear, int64_t block, const Context& ctx);
+  /// The same, rounded to int8. Valid until the basis or the rounding changes.
+  Int8Activations& rounded(const Linear& linear, const ActivationRounding& rounding,
+                           const Context& ctx);
 
   bool made_for(const Linear* maker, const Linear& linear) const {
     return maker != nullptr && (one_basis_ || maker == &linear);
@@ -50,6 +51,7 @@ class LinearInput {
   std::optional<Int8Activations> rounded_;
   const Linear* rounded_by_ = nullptr;
   std::vector<AlignedBuffer<uint8_t>> scratch_;  // of each worker
+  AlignedBuffer<float> digits_;                  // products of digits, [2 m, rows of the matrix]
 };
 
 class Linear {
@@ -82,12 +84,14 @@ class Linear {
   void set_kernels();
   AlignedBuffer<float> input_in_basis(Matrix<const float> x, const Context& ctx) const;
   void multiply(LinearInput& x, Matrix<float> y, const Context& ctx) const;
+  void multiply_rounded(const Kernel& kernel, LinearInput& x, Matrix<float> y,
+                        const Context& ctx) const;
 
   std::unique_ptr<RowSource> source_;
   std::optional<PackedMatrix> packed_;
   PackedView view_;                     // of packed_, if kernels_ has any
   std::vector<const Kernel*> kernels_;  // that can multiply packed_
-  int64_t activation_block_ = kActivationBlock;
+  ActivationRounding rounding_;
   TransformSpec spec_;
   std::unique_ptr<const PreparedTransform> transform_;  // null: stored in the model's basis
   std::vector<float> bias_;                             // [rows] or empty

@@ -22,19 +22,21 @@ int64_t rows_of_tiles(int64_t rows, Isa isa) {
 
 }  // namespace
 
-Int8Activations::Int8Activations(Matrix<const float> x, int64_t block, Isa isa, ThreadPool& pool)
-    : rows_(x.rows),
+Int8Activations::Int8Activations(Matrix<const float> x, const ActivationRounding& rounding, Isa isa,
+                                 ThreadPool& pool)
+    : rounding_(rounding),
+      rows_(x.rows * rounding.digits),
       cols_(x.cols),
-      block_(block),
-      blocks_(ceil_div(x.cols, block)),
+      block_(rounding.block),
+      blocks_(ceil_div(x.cols, block_)),
       stride_(round_up(x.cols, kInt8Padding)),
       sums_per_row_(ceil_div(x.cols, kSumColumns)),
-      tile_rows_(rows_of_tiles(x.rows, isa)),
+      tile_rows_(rows_of_tiles(rows_, isa)),
       values_(static_cast<size_t>(rows_ * stride_)),
       tiles_(static_cast<size_t>(tile_rows_ * stride_)),
       scales_(static_cast<size_t>(rows_ * blocks_)),
       sums_(static_cast<size_t>(rows_ * sums_per_row_)) {
-  TWOFOLD_ASSERT(is_activation_block(block));
+  TWOFOLD_ASSERT(is_activation_rounding(rounding));
   const RoundRowFn round = select_row_rounding(isa);
   if (rows_ <= kRowsPerItem && tile_rows_ == 0) {
     round_rows(x, round, 0, rows_);
@@ -48,11 +50,34 @@ Int8Activations::Int8Activations(Matrix<const float> x, int64_t block, Isa isa, 
   });
 }
 
+/// Rows [begin, end), of which begin is the first digit of a row of x.
 void Int8Activations::round_rows(Matrix<const float> x, RoundRowFn round, int64_t begin,
                                  int64_t end) {
-  for (int64_t r = begin; r < end; ++r) {
-    round(x.row(r).data(), cols_, block_, values_.data() + r * stride_,
-          scales_.data() + r * blocks_, sums_.data() + r * sums_per_row_);
+  if (rounding_.digits == 1) {
+    for (int64_t r = begin; r < end; ++r) round_row(x.row(r).data(), round, r);
+    return;
+  }
+  std::vector<float> rest(static_cast<size_t>(cols_));
+  for (int64_t r = begin; r < end; r += 2) {
+    std::ranges::copy(x.row(r / 2), rest.begin());
+    round_row(rest.data(), round, r);
+    subtract_row(r, rest.data());
+    round_row(rest.data(), round, r + 1);
+  }
+}
+
+void Int8Activations::round_row(const float* x, RoundRowFn round, int64_t row) {
+  round(x, cols_, block_, values_.data() + row * stride_, scales_.data() + row * blocks_,
+        sums_.data() + row * sums_per_row_);
+}
+
+/// x [cols] minus what a row stands for.
+void Int8Activations::subtract_row(int64_t row, float* x) const {
+  const int8_t* values = values_.data() + row * stride_;
+  for (int64_t b = 0; b < blocks_; ++b) {
+    const float scale = scales_[static_cast<size_t>(row * blocks_ + b)];
+    const int64_t end = std::min(cols_, (b + 1) * block_);
+    for (int64_t c = b * block_; c < end; ++c) x[c] -= scale * static_cast<float>(values[c]);
   }
 }
 
@@ -122,12 +147,11 @@ Int8Rows Int8Activations::cut(int64_t group) {
 }
 
 void Int8Activations::dequantize(Matrix<float> out) const {
-  for (int64_t r = 0; r < rows_; ++r) {
-    for (int64_t c = 0; c < cols_; ++c) {
-      out.row(r)[static_cast<size_t>(c)] =
-          scales_[static_cast<size_t>(r * blocks_ + c / block_)] *
-          static_cast<float>(values_[static_cast<size_t>(r * stride_ + c)]);
-    }
+  for (int64_t r = 0; r < rows_; r += rounding_.digits) {
+    const std::span<float> to = out.row(r / rounding_.digits);
+    std::ranges::fill(to, 0.0f);
+    for (int64_t digit = rounding_.digits; digit-- > 0;) subtract_row(r + digit, to.data());
+    for (float& value : to) value = -value;
   }
 }
 

@@ -151,6 +151,7 @@ class Binder {
       bind_input_scale(slot, where);
     }
     slot.activation_block = fields.get_int("activation_block", 0);
+    slot.activation_digits = fields.get_int("activation_digits", 1);
     if (slot.tensor->type->dtype != DType::kU8 || slot.tensor->shape.size() != 1) {
       fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", slot.tensor->file, slot.name),
            "expected packed bytes, U8 [n], found {} {}", slot.tensor->type->name,

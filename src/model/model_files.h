@@ -38,6 +38,7 @@ struct Slot {
   nlohmann::json transform;  // of a packed matrix; null if none
   const StoredTensor* input_scale = nullptr;  // vector of that transform, F16 [in]; null if none
   int64_t activation_block = 0;               // columns per scale of int8 activations; 0: default
+  int64_t activation_digits = 1;              // of int8 that an activation is rounded to
 };
 
 enum class Container { kHuggingFace, kGguf, kLlama2c };

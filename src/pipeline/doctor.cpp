@@ -53,10 +53,11 @@ MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, const Context& ctx)
   matrix.format = slot.format;
   const std::vector<const Kernel*> kernels = kernels_of(parse_format(slot.format));
   matrix.fast = true;
-  matrix.one_row = kernel_name(kernels, 1, ctx, matrix.fast);
+  const int64_t digits = std::clamp<int64_t>(slot.activation_digits, 1, 2);  // each is a row
+  matrix.one_row = kernel_name(kernels, digits, ctx, matrix.fast);
   // The head multiplies the last row of a prompt only.
   const int64_t many = matrix.per_prompt_token ? kPromptRows : 1;
-  matrix.many_rows = kernel_name(kernels, many, ctx, matrix.fast);
+  matrix.many_rows = kernel_name(kernels, many * digits, ctx, matrix.fast);
   return matrix;
 }
 

@@ -9,7 +9,7 @@
 #include "base/peak_memory.h"
 #include "calib/filled_moment.h"
 #include "kernels/int8_activations.h"
-#include "pipeline/activation_block.h"
+#include "pipeline/activation_rounding.h"
 #include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
 #include "pipeline/expert_counts.h"
@@ -172,7 +172,7 @@ class Quantizer {
     for (FinishedMatrix& matrix : state->matrices) take_over(matrix);
     for (const PlannedBlock& block : work_.output.blocks) {
       for (const PlannedInput& input : block.inputs) {
-        if (is_done(input)) share_activation_block(input);
+        if (is_done(input)) share_rounding(input);
       }
     }
     progress_.skip(total - count_steps());
@@ -298,6 +298,7 @@ class Quantizer {
       for (const PlannedTensor& linear : input.linears) {
         if (!is_done(linear)) quantize_rows(linear);
       }
+      share_rounding(input);
     }
     release_block(source_, block.layer);
   }
@@ -450,23 +451,21 @@ class Quantizer {
       quantize(linear, views[i], collected, shared->second.get(), start, replacements);
       weights[i] = {};
     }
-    share_activation_block(input);
+    share_rounding(input);
   }
 
-  /// Matrices that read one input multiply the same rounded activations: the smallest block serves
+  /// Matrices that read one input multiply the same rounded activations: the finest rounding serves
   /// all of them.
-  void share_activation_block(const PlannedInput& input) {
-    int64_t smallest = kActivationBlock;
+  void share_rounding(const PlannedInput& input) {
+    ActivationRounding finest;
     for (const PlannedTensor& linear : input.linears) {
-      smallest = std::min(smallest, stored_[linear.slot.name].value("activation_block", smallest));
+      const ActivationRounding own = stored_rounding(stored_[linear.slot.name]);
+      finest.block = std::min(finest.block, own.block);
+      finest.digits = std::max(finest.digits, own.digits);
     }
+    if (finest.digits > 1) finest.block = kActivationBlock;
     for (const PlannedTensor& linear : input.linears) {
-      OrderedJson& stored = stored_[linear.slot.name];
-      if (smallest == kActivationBlock) {
-        stored.erase("activation_block");
-      } else {
-        stored["activation_block"] = smallest;
-      }
+      store_rounding(finest, stored_[linear.slot.name]);
     }
   }
 
@@ -527,6 +526,18 @@ class Quantizer {
     }
   }
 
+  ActivationRounding rounding_of(const PlannedTensor& tensor, const PackedSolution& done,
+                                 const CollectedMoment* collected) const {
+    if (collected == nullptr || collected->sample.empty()) {
+      return choose_activation_rounding(done.packed.format, tensor.slot.role, done.proxy_loss);
+    }
+    const int64_t cols = tensor.slot.shape[1];
+    const std::vector<float>& sample = collected->sample;
+    return choose_activation_rounding(done.packed, done.transform,
+                                      {sample.data(), std::ssize(sample) / cols, cols},
+                                      done.proxy_loss, ctx_);
+  }
+
   /// Writes a matrix and its row of the report.
   void store(const PlannedTensor& tensor, PackedSolution& done, const CollectedMoment* collected,
              Clock::time_point start) {
@@ -539,13 +550,7 @@ class Quantizer {
         stored_[slot.name] = {{"format", packed.format.name},
                               {"shape", slot.shape},
                               {"transform", transform_to_json(transform, tensor.input_scale)}};
-    if (collected != nullptr) {
-      const std::vector<float>& sample = collected->sample;
-      const int64_t cols = slot.shape[1];
-      stored["activation_block"] = choose_activation_block(
-          packed, transform, {sample.data(), std::ssize(sample) / cols, cols}, done.proxy_loss,
-          ctx_);
-    }
+    store_rounding(rounding_of(tensor, done, collected), stored);
     MatrixReport row = row_of(tensor, start);
     row.bytes = static_cast<int64_t>(packed.bytes.view.bytes.size());
     if (first_use) row.bytes += find_transform(transform.name).stored_bytes(transform);

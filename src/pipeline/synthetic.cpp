@@ -15,6 +15,7 @@
 #include "io/safetensors.h"
 #include "model/family.h"
 #include "model/model_files.h"
+#include "pipeline/activation_rounding.h"
 #include "pipeline/output_files.h"
 #include "pipeline/output_plan.h"
 #include "pipeline/report.h"
@@ -80,6 +81,7 @@ struct Planned {
   TensorPlan stored;
   Shape shape;
   const Format* format;  // null: a vector of ones
+  Role role;
 };
 
 /// The tensors of the family in the order in which they are written: packed, dense, vectors.
@@ -99,6 +101,7 @@ std::vector<Planned> plan_tensors(const OrderedJson& json, const Format& block,
       Planned& tensor = plan.emplace_back();
       tensor.shape = {side_length(rule.rows, config)};
       tensor.format = nullptr;
+      tensor.role = rule.role;
       tensor.stored = {name, DType::kF16, tensor.shape};
       if (rule.cols == Side::kNone) continue;
       const int64_t cols = side_length(rule.cols, config);
@@ -276,6 +279,10 @@ void write_synthetic_model(const SyntheticShape& shape, const SyntheticOptions& 
     if (tensor.format == nullptr || tensor.format->is_dense()) continue;
     packed[tensor.stored.name] = {
         {"format", tensor.format->name}, {"shape", tensor.shape}, {"transform", nullptr}};
+    // As a quantization would: uniform codes of b bits lose about 4^-b.
+    store_rounding(choose_activation_rounding(*tensor.format, tensor.role,
+                                              std::ldexp(1.0, -2 * tensor.format->scheme.bits)),
+                   packed[tensor.stored.name]);
   }
   OutputFolder folder(options.output, options.force);
   SafetensorsWriter weights(folder.partial(), std::move(stored), weight_metadata());

@@ -117,7 +117,7 @@ TEST_P(KernelLaw, ScalarEqualsTheFloat64Product) {
     const PackedMatrix packed = random_packed(GetParam(), shape);
     const PackedView view = packed_view(packed);
     const std::vector<float> x = testing::normal_numbers(2 * shape.cols, 1, "x");
-    Int8Activations rounded({x.data(), 2, shape.cols}, kActivationBlock, best_isa(), pool);
+    Int8Activations rounded({x.data(), 2, shape.cols}, {kActivationBlock}, best_isa(), pool);
     std::vector<float> used(x.size()), expected(static_cast<size_t>(2 * shape.rows));
     rounded.dequantize({used.data(), 2, shape.cols});
     reference_product(packed, {used.data(), 2, shape.cols}, {expected.data(), 2, shape.rows});
@@ -148,7 +148,7 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
     for (const int64_t m : {1, 2, 3, 4, 5, 13, 16, 40}) {
       for (const int64_t block : {int64_t{32}, kActivationBlock}) {
         const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
-        Int8Activations rounded({x.data(), m, shape.cols}, block, best_isa(), pool);
+        Int8Activations rounded({x.data(), m, shape.cols}, {block}, best_isa(), pool);
         const int64_t y_stride = shape.rows + 3;
         const int64_t whole[] = {0, view.blocks};
         const std::vector<float> expected =
@@ -175,7 +175,7 @@ TEST(ManyRows, EveryKernelEqualsTheScalarOne) {
     const PackedMatrix packed = random_packed(name, shape);
     const PackedView view = packed_view(packed);
     const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
-    Int8Activations rounded({x.data(), m, shape.cols}, kActivationBlock, best_isa(), pool);
+    Int8Activations rounded({x.data(), m, shape.cols}, {kActivationBlock}, best_isa(), pool);
     const int64_t whole[] = {0, view.blocks};
     const std::vector<float> expected =
         product(view, *all_kernels().front(), rounded, shape.rows, whole);
@@ -218,7 +218,7 @@ TEST_P(KernelLaw, ExtremesDoNotSaturate) {
   const PackedView view = packed_view(packed);
   for (const float sign : {1.0f, -1.0f}) {
     const std::vector<float> x(static_cast<size_t>(20 * 640), 127 * sign);
-    Int8Activations rounded({x.data(), 20, 640}, kActivationBlock, best_isa(), pool);
+    Int8Activations rounded({x.data(), 20, 640}, {kActivationBlock}, best_isa(), pool);
     std::vector<float> expected(20 * 16);
     reference_product(packed, {x.data(), 20, 640}, {expected.data(), 20, 16});
     const int64_t whole[] = {0, view.blocks};
@@ -268,7 +268,8 @@ TEST(KernelLimits, LevelsOfEverySpanDoNotSaturate) {
           const int64_t whole[] = {0, view.blocks};
           for (const float sign : {1.0f, -1.0f}) {
             const std::vector<float> x(static_cast<size_t>(kTokens * kCols), 127 * sign);
-            Int8Activations rounded({x.data(), kTokens, kCols}, kActivationBlock, best_isa(), pool);
+            Int8Activations rounded({x.data(), kTokens, kCols}, {kActivationBlock}, best_isa(),
+                                    pool);
             const std::vector<float> expected =
                 product(view, *all_kernels().front(), rounded, kRows, whole);
             for (const Kernel* kernel : kernels_of(format)) {

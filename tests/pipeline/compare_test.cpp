@@ -162,6 +162,31 @@ TEST_F(Compare, Int8ActivationsAreThoseOfRowsAndNotOfTheModelItself) {
   EXPECT_EQ(rounded.rows[0].score->divergence->kl_mean, expected.divergence->kl_mean);
 }
 
+TEST_F(Compare, TwoDigitsOfActivationsAreAsGoodAsFloats) {
+  const fs::path output = folder / "model";
+  quantize_model(source, parse("rtn:4")[0].recipe, {.output = output}, ctx);
+  const Json written = parse_json(read_file(output / "config.json"), "config.json");
+  const auto divergence = [&](int digits) {
+    Json config = written;
+    for (Json& tensor : config["quantization_config"]["tensors"]) {
+      tensor["activation_digits"] = digits;
+    }
+    write_file(output / "config.json", config.dump());
+    const auto model = Model::load(output), exact = Model::load(output);
+    const std::vector<int32_t> texts[] = {request.ids};
+    Context int8 = ctx;
+    int8.activations = Activations::kInt8;
+    return evaluate(*model, exact.get(), texts, request.text_bytes, request.score,
+                    {.config = source.config}, int8)
+        .divergence->kl_mean;
+  };
+  const double one = divergence(1), two = divergence(2);
+  EXPECT_GT(one, 1e-6);
+  EXPECT_LT(two, one / 50);
+  EXPECT_NE(error_of([&] { divergence(3); }, ErrorCode::kCorruptFile).find("activation_digits"),
+            std::string::npos);
+}
+
 TEST_F(Compare, FilesHoldEveryRow) {
   request.rows = parse("rtn,pot", {3, 4});
   const Comparison comparison = run();

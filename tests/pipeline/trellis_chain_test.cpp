@@ -90,7 +90,7 @@ class TrellisChain : public ::testing::TestWithParam<TrellisCode> {
     const PackedView view = packed_view(packed);
     for (const int64_t m : {1, 3, 13}) {
       const std::vector<float> x = normal_numbers(m * w.cols, 1, "x");
-      Int8Activations rounded({x.data(), m, w.cols}, kActivationBlock, select_isa(), pool_);
+      Int8Activations rounded({x.data(), m, w.cols}, {kActivationBlock}, select_isa(), pool_);
       std::vector<float> used(x.size());
       rounded.dequantize({used.data(), m, w.cols});
       const std::vector<float> expected = product(view, *all_kernels().front(), rounded, w.rows);
