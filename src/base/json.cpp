@@ -69,6 +69,12 @@ class KeyCheck {
 
 }  // namespace
 
+std::string_view json_problem(const Json::exception& error) {
+  const std::string_view text = error.what();
+  const size_t end = text.find("] ");
+  return text.starts_with("[json.exception.") && end != text.npos ? text.substr(end + 2) : text;
+}
+
 Json parse_json(std::string_view text, std::string_view where, RepeatedKeys repeated) {
   KeyCheck keys(where);
   const auto check = [&](int depth, Event event, const Json& parsed) {
@@ -81,7 +87,7 @@ Json parse_json(std::string_view text, std::string_view where, RepeatedKeys repe
   try {
     return Json::parse(text.begin(), text.end(), check);
   } catch (const Json::exception& e) {
-    fail(ErrorCode::kCorruptFile, where, "not valid JSON: {}", e.what());
+    fail(ErrorCode::kCorruptFile, where, "not valid JSON: {}", json_problem(e));
   }
 }
 

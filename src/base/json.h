@@ -21,6 +21,9 @@ inline constexpr int kMaxJsonDepth = 256;
 /// their own tools take the last; in files that people write for us they are mistakes.
 enum class RepeatedKeys { kLastWins, kRefused };
 
+/// What the parser says of a text, without the name that the parser gives to the error.
+std::string_view json_problem(const Json::exception& error);
+
 /// Parses one JSON document. @throws Error(kCorruptFile) naming `where` on bad syntax, invalid
 /// UTF-8, trailing text, nesting deeper than kMaxJsonDepth, or a repeated key if they are refused.
 Json parse_json(std::string_view text, std::string_view where,

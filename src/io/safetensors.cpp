@@ -132,7 +132,7 @@ class HeaderReader {
   }
 
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) {
-    fail(ErrorCode::kCorruptFile, where_, "header is not valid JSON: {}", error.what());
+    fail(ErrorCode::kCorruptFile, where_, "header is not valid JSON: {}", json_problem(error));
   }
 
  private:

@@ -24,6 +24,18 @@ TEST(Json, BadTextIsACorruptFile) {
   EXPECT_EQ(code_of("{\"a\": 1e999}"), ErrorCode::kCorruptFile);
 }
 
+TEST(Json, MessagesSayWhereAndWhatButNoNamesOfTheParser) {
+  try {
+    parse_json("{\n  1", "x.json");
+    FAIL();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_TRUE(message.starts_with("x.json: not valid JSON: ")) << message;
+    EXPECT_NE(message.find("line 2"), std::string::npos) << message;
+    EXPECT_EQ(message.find("exception"), std::string::npos) << message;
+  }
+}
+
 TEST(Json, DeepNestingIsRefused) {
   EXPECT_EQ(code_of(std::string(10000, '[')), ErrorCode::kCorruptFile);
   EXPECT_EQ(code_of(std::string(10000, '[') + std::string(10000, ']')), ErrorCode::kCorruptFile);
