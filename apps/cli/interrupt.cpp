@@ -37,6 +37,7 @@ void install_signal_handlers() {
   sigaction(SIGTERM, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);  // the write that passes ulimit -f says so itself
 }
 
 EndsAtOnce::EndsAtOnce() {

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/json.h"
+#include "io/file.h"
 #include "io/safetensors.h"
 
 namespace twofold {
@@ -93,10 +94,10 @@ int64_t Checkpoint::stored_bytes() const {
 Checkpoint open_safetensors_folder(const fs::path& folder) {
   const fs::path single = folder / "model.safetensors";
   const fs::path index = folder / "model.safetensors.index.json";
-  if (fs::exists(single)) {
+  if (path_exists(single)) {
     return Checkpoint(single.string(), read_safetensors(single).tensors);
   }
-  if (fs::exists(index)) return open_shards(index);
+  if (path_exists(index)) return open_shards(index);
   fail(ErrorCode::kIo, folder.string(),
        "expected model.safetensors or model.safetensors.index.json, found neither");
 }

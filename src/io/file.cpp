@@ -114,6 +114,15 @@ std::string read_text_file(const fs::path& path, uint64_t max_bytes,
   }
 }
 
+bool path_exists(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) {
+    fail(ErrorCode::kIo, path.string(), "cannot read its status: {}", error.message());
+  }
+  return fs::exists(status);
+}
+
 std::string read_text_or_empty(const fs::path& path) {
   return fs::is_regular_file(path) ? read_text_file(path) : std::string();
 }

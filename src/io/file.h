@@ -121,6 +121,9 @@ class OutputFolder {
   int lock_fd_ = -1;  // the folder itself, locked
 };
 
+/// True if there is something at `path`. @throws Error(kIo) if the system does not let us see it.
+bool path_exists(const std::filesystem::path& path);
+
 /// Writes `text` to `path` through a temporary file beside it and rename, so that a reader sees the
 /// old text or the new one. A device or pipe (/dev/stdout) is written directly. @throws Error(kIo)
 void write_text_file(const std::filesystem::path& path, std::string_view text);

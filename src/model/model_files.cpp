@@ -229,7 +229,7 @@ void check_format_version(const JsonFields& quantization) {
 
 void open_folder(ModelFiles& files) {
   const fs::path config = files.path / "config.json";
-  if (!fs::exists(config)) {
+  if (!path_exists(config)) {
     fail(ErrorCode::kIo, files.path.string(),
          "expected a model folder with config.json, found none");
   }
@@ -239,7 +239,7 @@ void open_folder(ModelFiles& files) {
   files.family = &find_family(files.config_json, where);
   parse_config(files, where);
   const fs::path generation = files.path / "generation_config.json";
-  if (fs::exists(generation)) {
+  if (path_exists(generation)) {
     const Json json = parse_json(read_text_file(generation, 16 << 20), generation.string());
     add_token_ids(files, JsonFields(json, generation.string()));
   }
@@ -372,12 +372,11 @@ int64_t ModelFiles::parameters() const {
 ModelFiles open_model(const fs::path& path) {
   ModelFiles files;
   files.path = path;
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) {
+  if (!path_exists(path)) {
     fail(ErrorCode::kIo, path.string(), "expected a model folder or file, found nothing");
   }
-  if (fs::is_directory(status)) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
     open_folder(files);
   } else if (looks_like_gguf(path)) {
     open_gguf(files);
@@ -385,7 +384,7 @@ ModelFiles open_model(const fs::path& path) {
     open_llama2c(files);
   } else {
     fail(ErrorCode::kUnsupported, path.string(),
-         "expected a Hugging Face folder, a GGUF file or a llama2.c .bin file");
+         "expected a Hugging Face folder, a GGUF file or a llama2.c .bin file, found none of them");
   }
   return files;
 }

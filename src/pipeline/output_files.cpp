@@ -56,9 +56,13 @@ std::optional<std::pair<std::string, OrderedJson>> translated_tokenizer(const Mo
 }  // namespace
 
 void check_output_place(const ModelFiles& source, const fs::path& output, bool force) {
+  if (output.empty()) {
+    fail(ErrorCode::kInvalidArgument, "output folder", "expected a name, found none");
+  }
   std::error_code error;
   const fs::path from = fs::weakly_canonical(source.path, error);
   fs::path to = fs::weakly_canonical(output, error);
+  if (error) fail(ErrorCode::kIo, output.string(), "cannot reach: {}", error.message());
   if (!to.has_filename()) to = to.parent_path();  // "folder/" ends in an empty part
   if (std::mismatch(to.begin(), to.end(), from.begin(), from.end()).first == to.end()) {
     fail(ErrorCode::kInvalidArgument, output.string(),

@@ -2,6 +2,7 @@
 // written.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +136,40 @@ TEST(Cli, FileThatIsNoModelIsRefused) {
   }
   fs::create_directory(folder.file("empty"));
   expect_failure(run_twofold({"inspect", folder.file("empty")}), 1);
+}
+
+TEST(Cli, PathsThatTheSystemRefusesAreNamedWithItsReason) {
+  const TemporaryFolder folder;
+  const std::string long_path = folder.file(std::string(300, 'a'));
+  const auto expect_refused = [&](const RunResult& result, std::string_view reason) {
+    expect_failure(result, 1);
+    EXPECT_TRUE(contains(result.err, folder.path().string())) << result.err;
+    EXPECT_TRUE(contains(result.err, reason)) << result.err;
+  };
+  expect_refused(run_twofold({"inspect", long_path}), "File name too long");
+  expect_refused(run_twofold({"quantize", tiny_model(), "-o", long_path, "--method", "rtn"}),
+                 "File name too long");
+  fs::create_symlink("config.json", folder.file("config.json"));  // to itself
+  expect_refused(run_twofold({"inspect", folder.path().string()}), "symbolic links");
+
+  const RunResult nameless = run_twofold({"quantize", tiny_model(), "-o", "", "--method", "rtn"});
+  expect_failure(nameless, 2);
+  EXPECT_TRUE(contains(nameless.err, "expected a name, found none")) << nameless.err;
+}
+
+TEST(Cli, AFileThatPassesTheLimitOfTheShellIsAnErrorAndLeavesNothing) {
+  const TemporaryFolder folder;
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  rlimit limit = before;
+  limit.rlim_cur = 100 << 10;  // inherited by the program, as from `ulimit -f`
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const RunResult result = run_twofold(
+      {"quantize", character_model(), "-o", folder.file("out"), "--method", "rtn", "--quiet"});
+  setrlimit(RLIMIT_FSIZE, &before);
+  expect_failure(result, 1);
+  EXPECT_TRUE(contains(result.err, "File too large")) << result.err;
+  EXPECT_TRUE(fs::is_empty(folder.path()));
 }
 
 TEST(Cli, UnknownFamilyIsRefusedWithTheKnownOnes) {
