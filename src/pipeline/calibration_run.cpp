@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/finite.h"
 #include "calib/moment_sum.h"
+#include "pipeline/dense_weights.h"
 
 namespace twofold {
 namespace {
@@ -31,14 +32,22 @@ void take_rows(Matrix<const float> x, int64_t count, std::vector<float>& sample)
   }
 }
 
-CollectedMoment collected(const std::string& input, Sum collected) {
-  MomentSum& sum = collected.moment;
+/// @throws Error(kUnsupported) if too many tokens of `input` are not finite: they come from a
+/// weight up to block `layer`, or from sums that overflow.
+void check_dropped(const std::string& input, const MomentSum& sum, const ModelFiles& source,
+                   int layer, const Context& ctx) {
   const int64_t seen = sum.tokens() + sum.dropped();
-  if (static_cast<double>(sum.dropped()) > kMaxDroppedShare * static_cast<double>(seen)) {
-    fail(ErrorCode::kUnsupported, input,
-         "expected finite activations, found NaN or infinity in {} of {} tokens", sum.dropped(),
-         seen);
+  if (static_cast<double>(sum.dropped()) <= kMaxDroppedShare * static_cast<double>(seen)) return;
+  for (const Slot& slot : source.slots) {
+    if (slot.layer <= layer && slot.format.empty()) check_finite(slot, ctx);
   }
+  fail(ErrorCode::kUnsupported, input,
+       "expected finite activations, found NaN or infinity in {} of {} tokens", sum.dropped(),
+       seen);
+}
+
+CollectedMoment collected(Sum collected) {
+  MomentSum& sum = collected.moment;
   const int64_t dropped = sum.dropped();
   return {
       .moment = std::move(sum).mean(), .dropped = dropped, .sample = std::move(collected.sample)};
@@ -79,7 +88,10 @@ std::map<std::string, CollectedMoment> CalibrationRun::observe(
     progress.step();
   }
   std::map<std::string, CollectedMoment> moments;
-  for (auto& [name, sum] : sums) moments[name] = collected(name, std::move(sum));
+  for (auto& [name, sum] : sums) {
+    check_dropped(name, sum.moment, source_, states_.layer(), ctx);
+    moments[name] = collected(std::move(sum));
+  }
   return moments;
 }
 

@@ -45,8 +45,8 @@ class CalibrationRun {
   void embed(Progress& progress, const Context& ctx);
   /// Collects the moments of `inputs` (Slot::input) of the block that the states enter.
   /// @param inputs names and numbers of columns, in the order in which the block makes them.
-  /// @throws Error(kUnsupported) naming the input if more than kMaxDroppedShare of its tokens are
-  /// not finite.
+  /// @throws Error(kUnsupported) if more than kMaxDroppedShare of an input's tokens are not finite,
+  /// naming a weight of this or an earlier block that is not, or else the input.
   std::map<std::string, CollectedMoment> observe(
       const BlockRunner& block, const std::vector<std::pair<std::string, int64_t>>& inputs,
       Progress& progress, const Context& ctx);

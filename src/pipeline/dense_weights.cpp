@@ -147,6 +147,20 @@ AlignedBuffer<float> load_matrix(const Slot& slot, const Context& ctx) {
   return weight;
 }
 
+void check_finite(const Slot& slot, const Context& ctx) {
+  const auto source = make_row_source(as_matrix(*slot.tensor), slot.view);
+  const int64_t cols = source->cols(), panel = rows_for(kPanelElements, cols);
+  AlignedBuffer<float> numbers(static_cast<size_t>(std::min(panel, source->rows()) * cols));
+  for (int64_t first = 0; first < source->rows(); first += panel) {
+    ctx.check_cancelled();
+    const int64_t count = std::min(panel, source->rows() - first);
+    source->decode_rows(first, count, numbers.data(), cols);
+    const int64_t at = find_not_finite(numbers.data(), count * cols);
+    if (at == count * cols) continue;
+    refuse_not_finite(slot, numbers[static_cast<size_t>(at)], first + at / cols, at % cols);
+  }
+}
+
 DType written_dtype(const Slot& slot, std::optional<DType> wanted) {
   if (wanted) return *wanted;
   return slot.tensor->type->dtype.value_or(DType::kF16);

@@ -17,6 +17,10 @@ namespace twofold {
 /// @throws Error(kUnsupported) naming tensor, row and column of the first NaN or infinity.
 AlignedBuffer<float> load_matrix(const Slot& slot, const Context& ctx);
 
+/// Reads a matrix or vector of float or block type through. @throws Error(kUnsupported) as
+/// load_matrix.
+void check_finite(const Slot& slot, const Context& ctx);
+
 /// The type in which a tensor that is not quantized is written: `wanted`, or else the stored one
 /// where that is F32, F16 or BF16, and F16 for block types.
 DType written_dtype(const Slot& slot, std::optional<DType> wanted = std::nullopt);

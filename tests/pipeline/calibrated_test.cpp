@@ -2,6 +2,7 @@
 // it says of itself is true.
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -256,6 +257,25 @@ TEST_F(Calibrated, ALastTokenThatIsNotFiniteIsTheOnlyOneLeftOut) {
   const QuantizeReport report = NotFiniteAt(folder_, 63).quantized(options("out"), 128);
   ASSERT_EQ(report.calibration->inputs.size(), 4u * 4);
   for (const InputReport& input : report.calibration->inputs) expect_dropped(report, input, 1);
+}
+
+TEST_F(Calibrated, AWeightThatIsNotFiniteIsNamedRatherThanWhatComesOfIt) {
+  for (const char* tensor : {"transformer.h.1.mlp.c_fc.weight", "transformer.h.1.ln_2.weight"}) {
+    const fs::path model = folder_ / tensor;
+    fs::copy(testing::shakespeare(), model);
+    set_number(model, tensor, 5, std::numeric_limits<float>::quiet_NaN());
+    QuantizeOptions wanted = options("out");
+    wanted.calibration = {.samples = 4};
+    ThreadPool pool(2, false);
+    const std::string message = error_of(
+        [&] {
+          quantize_model(open_model(model), testing::recipe_of("gptq", 3, "keep"), wanted,
+                         {.pool = pool});
+        },
+        ErrorCode::kUnsupported);
+    EXPECT_NE(message.find(tensor), std::string::npos) << message;
+    EXPECT_NE(message.find("found nan at row"), std::string::npos) << message;
+  }
 }
 
 TEST_F(Calibrated, ASourceWithoutTokenizerIsRefusedByName) {
