@@ -163,6 +163,17 @@ class Comparer {
     common_["activations"] = activations_name(request.activations);
   }
 
+  Comparer(const Comparer&) = delete;
+  Comparer& operator=(const Comparer&) = delete;
+
+  /// Removes the folders that nothing was put into.
+  ~Comparer() {
+    std::error_code not_empty;
+    fs::remove(folder_ / kModels, not_empty);
+    fs::remove(folder_ / kRows, not_empty);
+    if (made_folder_) fs::remove(folder_, not_empty);
+  }
+
   Comparison run() {
     Comparison result{.model = source_.path.string(),
                       .text_name = request_.text_name,
@@ -221,7 +232,8 @@ class Comparer {
       fail(ErrorCode::kInvalidArgument, folder_.string(),
            "expected a new folder or one of a comparison, found something else");
     }
-    fs::create_directories(folder_ / kRows, error);
+    made_folder_ = fs::create_directories(folder_, error);
+    if (!error) fs::create_directories(folder_ / kRows, error);
     if (!error) fs::create_directories(folder_ / kModels, error);
     if (error) fail(ErrorCode::kIo, folder_.string(), "cannot make it: {}", error.message());
   }
@@ -383,6 +395,7 @@ class Comparer {
   const CompareRequest& request_;
   const Context& ctx_;
   fs::path folder_;
+  bool made_folder_ = false;
   OrderedJson common_;
   std::set<std::string> taken_;
   std::string step_;
@@ -423,7 +436,6 @@ Comparison compare_models(const ModelFiles& source, const CompareRequest& reques
   const std::string chart = comparison_svg(comparison);
   if (!chart.empty()) write_text_file(folder / "compare.svg", chart);
   std::error_code ignored;
-  if (!request.keep_models) fs::remove(folder / kModels, ignored);
   fs::remove(folder / kReference, ignored);
   return comparison;
 }

@@ -336,6 +336,10 @@ TEST_F(Compare, WrongInputIsRefusedBeforeAnythingIsMade) {
   request.peers = {shakespeare(), shakespeare()};
   refused("two rows");
   request.peers = {};
+  request.score.window = 65;
+  refused("its context has 64 tokens");
+  EXPECT_TRUE(folder.names().empty());
+  request.score.window = 0;
   fs::create_directory(folder / "out");
   write_file(folder / "out/letter.txt", "mine");
   refused("comparison");
