@@ -92,8 +92,8 @@ std::vector<int32_t> prompt_ids(const GenerateFlags& flags, const std::string& t
   const int32_t bos = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : config.bos_id;
   if (bos < 0 || bos >= config.vocab_size) {
     fail(ErrorCode::kInvalidArgument, "--prompt",
-         "expected text: {} has no BOS token to start from, found id {} for {} tokens", flags.model,
-         bos, config.vocab_size);
+         "expected text: {} has no BOS token among its {} to start from", flags.model,
+         config.vocab_size);
   }
   return {bos};
 }

@@ -52,8 +52,8 @@ std::vector<Test> tests_of(const BenchRequest& request, const ModelConfig& confi
   }
   for (const Test& test : tests) {
     if (test.depth + test.tokens() > config.context) {
-      fail(ErrorCode::kInvalidArgument, "bench",
-           "expected depth and length within the {} positions of the model, found {} + {}",
+      fail(ErrorCode::kInvalidArgument, test.prompt > 0 ? "--prompt" : "--generate",
+           "expected, with --depth, at most the {} positions of the model; found {} + {}",
            config.context, test.depth, test.tokens());
     }
   }

@@ -250,6 +250,17 @@ MemoryNeed predict_memory(const MemoryRequest& request, MemoryMode mode) {
   return Counter(request).count(mode);
 }
 
+namespace {
+
+/// In the largest unit of --memory that says it exactly.
+std::string size_as_given(int64_t bytes) {
+  if (bytes % (1 << 20) == 0) return fmt::format("{}M", bytes >> 20);
+  if (bytes % (1 << 10) == 0) return fmt::format("{}K", bytes >> 10);
+  return fmt::format("{} bytes", bytes);
+}
+
+}  // namespace
+
 MemoryMode choose_memory_mode(const MemoryRequest& request, std::optional<int64_t> budget) {
   if (!budget) return {.states_in_memory = true, .stages = stage_sizes(request).front()};
   MemoryNeed least{.bytes = INT64_MAX, .phase = {}};
@@ -261,8 +272,8 @@ MemoryMode choose_memory_mode(const MemoryRequest& request, std::optional<int64_
       if (need.bytes < least.bytes) least = std::move(need);
     }
   }
-  fail(ErrorCode::kInvalidArgument, "--memory", "expected at least {}M, which {} needs; found {}M",
-       (least.bytes + (1 << 20) - 1) >> 20, least.phase, *budget >> 20);
+  fail(ErrorCode::kInvalidArgument, "--memory", "expected at least {}M, which {} needs; found {}",
+       (least.bytes + (1 << 20) - 1) >> 20, least.phase, size_as_given(*budget));
 }
 
 }  // namespace twofold

@@ -61,11 +61,17 @@ auto with_where(const std::string& where, const Body& body) {
 /// @throws Error(kInvalidArgument) if a rate of the rule does not go with the rest of it.
 void check_rates(const RecipeRule& rule) {
   MethodRequest request = rule.request;
-  if (rule.mean_bits) request.bits = static_cast<int>(std::ceil(*rule.mean_bits));
-  choose_method(request);
-  if (!rule.mean_bits) return;
-  request.bits = static_cast<int>(std::floor(*rule.mean_bits));
-  choose_method(request);
+  if (!rule.mean_bits) {
+    choose_method(request);
+    return;
+  }
+  const int low = static_cast<int>(std::floor(*rule.mean_bits));
+  with_where(fmt::format("{} bits are a mix of {} and {}", *rule.mean_bits, low, low + 1), [&] {
+    for (const int bits : {low + 1, low}) {
+      request.bits = bits;
+      choose_method(request);
+    }
+  });
 }
 
 /// One rule of a recipe file.

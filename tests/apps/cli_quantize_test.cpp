@@ -162,6 +162,7 @@ TEST_F(CliQuantizeRun, SizesAreReadOrRefused) {
   const RunResult little = run_twofold(stories("small", {"--memory", "100K"}));
   EXPECT_EQ(little.status, 2);
   EXPECT_NE(little.err.find("at least"), std::string::npos) << little.err;
+  EXPECT_NE(little.err.find("found 100K"), std::string::npos) << little.err;
 }
 
 }  // namespace

@@ -123,7 +123,7 @@ TEST(Recipe, MistakesAreRefusedWithRuleAndField) {
       {R"({"rules": [{"method": 4}]})", {"rule 1", "method"}},
       {R"({"rules": [{"method": "rtn", "bits": "4"}]})", {"rule 1", "bits"}},
       {R"({"rules": [{"method": "rtn", "bits": 0.5}]})", {"rule 1", "bits", "0.5"}},
-      {R"({"rules": [{"method": "rtn", "bits": 8.5}]})", {"rule 1", "bits", "9"}},
+      {R"({"rules": [{"method": "rtn", "bits": 8.5}]})", {"rule 1", "8.5", "bits", "9"}},
       {R"({"rules": [{"names": [], "keep": true}]})", {"rule 1", "names"}},
       {R"({"rules": [{"names": [""], "keep": true}]})", {"rule 1", "names"}},
       {R"({"rules": [{"method": "rtn", "bits": 99999999999999999999}]})", {"rule 1", "bits"}},
