@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kRtn = "round to nearest, per row";
 constexpr std::string_view kPot = "powers of two, per row";
 constexpr std::string_view kPublished = "powers of two as published, per tensor";
-constexpr std::string_view kGptq = "GPTQ", kGptqt = "GPTQT", kQuip = "QuIP";
+constexpr std::string_view kGptq = "GPTQ", kGptqt = "GPTQT", kQuip = "QuIP", kTrellis = "trellis";
 
 /// Steps of the bar of the whole demonstration.
 constexpr int64_t kSteps = 1000;
@@ -148,7 +148,9 @@ std::span<const DemoVariant> demo_variants() {
       calibrated("GPTQT, 3 bits", kGptqt, "gptqt", 3),
       calibrated("GPTQT, 2 bits", kGptqt, "gptqt", 2, true),
       calibrated("QuIP, 3 bits", kQuip, "quip", 3),
-      calibrated("QuIP, 2 bits", kQuip, "quip", 2)};
+      calibrated("QuIP, 2 bits", kQuip, "quip", 2),
+      calibrated("trellis, 3 bits", kTrellis, "trellis", 3),
+      calibrated("trellis, 2 bits", kTrellis, "trellis", 2)};
   return kVariants;
 }
 

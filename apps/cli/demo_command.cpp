@@ -47,7 +47,7 @@ std::string result_text(std::span<const DemoRow> rows, const DemoFlags& flags, d
       "bits: 8 x bytes of the weight file / parameters, everything counted. loss: nats per "
       "character;\nKL and same top 1: against float32. int8, PoT and rtn: head and tables have 8 "
       "bits; PoT as published:\nintegers [-16, 15], exponent up, one scale per tensor, head too, "
-      "tables float.\nGPTQ, GPTQT and QuIP: calibrated on the first {} windows of {} "
+      "tables float.\nGPTQ, GPTQT, QuIP and trellis: calibrated on the first {} windows of {} "
       "characters.\n",
       kDemoCalibrationWindows, kDemoCalibrationContext);
   for (const DemoRow& row : rows) {
