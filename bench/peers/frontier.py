@@ -95,12 +95,12 @@ def table(points, threads=()):
     """By bytes. The last column: of the points that dominate by divergence the best."""
     header = ["program", "type, or row of `twofold compare`", "MB", "bits per weight of the blocks", "loss above the source", "KL", "same top 1"]
     header += [f"{what}, t{count}" for what in (GENERATE, PROMPT) for count in threads] + ["dominated by"]
-    rows = []
+    leaders, rows = front(points, lambda one: one.bytes), []
     for one in sorted(points, key=lambda one: (one.bytes, one.kl)):
         speeds = [one.speeds.get((what, count)) for what in (GENERATE, PROMPT) for count in threads]
         best = min((other for other in points if dominates(other, one, "kl") and other is not one), key=lambda other: other.kl, default=None)
         rows.append([one.engine, f"`{one.name}`", f"{one.bytes / 1e6:.2f}", f"{one.block_bits:.2f}", f"{one.excess:+.4f}", f"{one.kl:.4f}",
-                     f"{100 * one.top1:.1f} %", *(f"{speed:.1f}" if speed else "-" for speed in speeds), f"{best.engine} {best.label}" if best else ""])
+                     f"{100 * one.top1:.1f} %", *(f"{speed:.1f}" if speed else "-" for speed in speeds), "" if best is None or any(one is other for other in leaders) else f"{best.engine} {best.label}"])
     return markdown_table(header, rows)
 
 

@@ -227,6 +227,8 @@ class Frontier(unittest.TestCase):
         slower, faster = (point("llama.cpp", "Q4_0", 90, 0.06, t1=20, t2=speed) for speed in (50, 51))
         self.assertEqual(frontier.undominated([slower, faster], [ours]), [(faster, ["kl", "excess"])])
         self.assertIn("trellis:4 has 0.0500 in 80.0 MB and is slower", frontier.verdict_lines([ours, slower, faster], 1))
+        rows = frontier.table([ours, slower, faster]).splitlines()[2:]
+        self.assertEqual([line.split("|")[-2].strip() for line in rows], ["", "twofold trellis:4", ""])
 
     def test_every_rival_that_is_not_dominated_is_named_beside_our_best(self):
         text = frontier.verdict_lines([*self.ours, self.level, self.better, self.smaller, self.lucky], 98362432)
