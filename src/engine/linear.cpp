@@ -65,11 +65,11 @@ Linear::Linear(const ModelFiles& files, const Slot& slot, const Slot* bias) {
   stored_bytes_ = slot_bytes(slot);
   if (!slot.transform.is_null()) bind_stored_transform(files, slot);
   if (slot.activation_block != 0) rounding_.block = slot.activation_block;
-  rounding_.digits = static_cast<int>(std::clamp<int64_t>(slot.activation_digits, 0, 3));
+  rounding_.digits = slot.activation_digits;
   if (!is_activation_rounding(rounding_)) {
     fail(ErrorCode::kCorruptFile, fmt::format("{}: {}", files.path.string(), slot.name),
          "expected activation_block 32, 64 or 128 and activation_digits 1 or 2, found {} and {}",
-         rounding_.block, slot.activation_digits);
+         rounding_.block, rounding_.digits);
   }
   if (bias != nullptr) bias_ = read_vector(*bias);
 }

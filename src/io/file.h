@@ -91,6 +91,8 @@ class FileWriter {
 class OutputFolder {
  public:
   static constexpr std::string_view kPartialMarker = ".twofold-partial";
+  /// NAME.partial of `path`, also where that ends in a slash.
+  static std::filesystem::path partial_of(const std::filesystem::path& path);
 
   /// What becomes of the files of an earlier process in NAME.partial.
   enum class Leftover { kRemove, kKeep };

@@ -166,6 +166,11 @@ fs::path rename_over(const fs::path& partial, const fs::path& path) {
   return old;
 }
 
+/// "folder/" has an empty last part.
+fs::path without_slash(const fs::path& path) {
+  return path.has_filename() ? path : path.parent_path();
+}
+
 void remove_folder(const fs::path& folder) {
   write_marker(folder);  // should the removal be interrupted
   checked(folder, "remove", [&](std::error_code& error) { return fs::remove_all(folder, error); });
@@ -173,13 +178,15 @@ void remove_folder(const fs::path& folder) {
 
 }  // namespace
 
+fs::path OutputFolder::partial_of(const fs::path& path) {
+  fs::path partial = without_slash(path);
+  partial += ".partial";
+  return partial;
+}
+
 OutputFolder::OutputFolder(const fs::path& path, bool replace, Leftover leftover)
-    : replace_(replace) {
-  // "folder/" has an empty last part.
-  path_ = path.has_filename() ? path : path.parent_path();
+    : path_(without_slash(path)), partial_(partial_of(path)), replace_(replace) {
   check_target(path_, replace);
-  partial_ = path_;
-  partial_ += ".partial";
   FileDescriptor lock;
   while (lock.get() < 0) {
     const bool created = ::mkdir(partial_.c_str(), 0777) == 0;

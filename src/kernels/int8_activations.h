@@ -26,7 +26,7 @@ struct ActivationRounding {
   int64_t block = kActivationBlock;  // columns that share a scale: 32, 64 or 128
   /// 2: what the first rounding leaves is rounded again, as a row of its own whose product is
   /// added: 16 bits for twice the multiplications.
-  int digits = 1;
+  int64_t digits = 1;
   bool operator==(const ActivationRounding&) const = default;
 };
 

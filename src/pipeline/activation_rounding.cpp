@@ -39,7 +39,7 @@ void store_rounding(const ActivationRounding& rounding, OrderedJson& tensor) {
 
 ActivationRounding stored_rounding(const OrderedJson& tensor) {
   return {.block = tensor.value(kBlockKey, kActivationBlock),
-          .digits = tensor.value(kDigitsKey, 1)};
+          .digits = tensor.value(kDigitsKey, int64_t{1})};
 }
 
 ActivationRounding choose_activation_rounding(const Format& format, Role role, double proxy_loss) {

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/sha256.h"
 #include "engine/model.h"
+#include "io/file.h"
 #include "pipeline/calibration_run.h"
 #include "pipeline/dense_weights.h"
 #include "pipeline/memory_plan.h"
@@ -305,8 +306,7 @@ RatePlan find_rates(const ModelFiles& source, const Recipe& recipe, const Quanti
                     const Context& ctx) {
   if (!has_mean_bits(recipe)) return {.recipe = recipe};
   const std::string fingerprint = plan_fingerprint(source, recipe, options, ctx);
-  std::filesystem::path left = options.output;
-  left += ".partial";
+  const std::filesystem::path left = OutputFolder::partial_of(options.output);
   try {
     std::optional<ResumeState> state;
     if (options.resume) state = read_resume_state(left);

@@ -8,9 +8,6 @@
 namespace twofold {
 namespace {
 
-/// Columns of a block: what moves in it changes E H there at once, elsewhere after the block.
-constexpr int64_t kPassBlock = 128;
-
 /// What moved of each lane in a block of columns, in order.
 class Moves {
  public:

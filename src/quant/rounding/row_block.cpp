@@ -12,8 +12,6 @@ namespace {
 /// Columns after which the feedback inside a lazy block is added up as a product: up to there
 /// column by column.
 constexpr int64_t kInner = 16;
-/// Columns of a lazy block of a greedy pass.
-constexpr int64_t kPassBlock = 128;
 
 /// y += factor x.  @param x, y [n].
 void add_scaled(double factor, const double* x, double* y, int64_t n) {

@@ -25,6 +25,10 @@ namespace twofold {
 /// Targets beyond this are cut off: with hardly any damping, feedback may exceed float32.
 inline constexpr double kMostTarget = 1e30;
 
+/// Columns of a block of a greedy pass: what moves in it changes E H there at once, elsewhere after
+/// the block.
+inline constexpr int64_t kPassBlock = 128;
+
 /// `rows` x `cols` of m from (row, col) on.
 inline Matrix<const double> part(Matrix<const double> m, int64_t row, int64_t col, int64_t rows,
                                  int64_t cols) {
