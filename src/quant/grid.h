@@ -58,6 +58,15 @@ class FittedGrid {
   virtual void round(int64_t col, int64_t row_begin, Matrix<const float> target,
                      Matrix<uint16_t> codes, Matrix<float> value) const = 0;
 
+  /// The same for one block of `width` columns whose errors act together: the loss of the errors e
+  /// of a row is |e R|^2. By default each column is rounded for itself.
+  /// @param lower R^T, [n, n], zeros above its diagonal, which is positive.
+  virtual void round_block(int64_t col, int64_t row_begin, Matrix<const float> target,
+                           Matrix<const double> /*lower*/, Matrix<uint16_t> codes,
+                           Matrix<float> value) const {
+    round(col, row_begin, target, codes, value);
+  }
+
   /// The values of codes that `round` chose for columns [col, col + codes.cols), inside one group.
   /// @param value [rows, n] out.
   virtual void values(int64_t col, int64_t row_begin, Matrix<const uint16_t> codes,

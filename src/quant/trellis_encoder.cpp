@@ -12,6 +12,7 @@ namespace {
 /// Steps before and after the ends of a stream that decide where these meet; half as many cost 0.4
 /// % of error.
 constexpr size_t kAround = 128;
+static_assert(kAround % kTrellisFeedbackColumns == 0);  // a pass begins with a row
 
 using Symbols = std::array<uint8_t, kTrellisSteps>;
 
@@ -95,6 +96,7 @@ TrellisPass TrellisEncoder::pass_template() const {
           .offsets = offsets_.data(),
           .target = nullptr,
           .padding = nullptr,
+          .feedback = nullptr,
           .steps = static_cast<int>(kTrellisSteps),
           .start = -1,
           .survivors = nullptr,
@@ -115,6 +117,7 @@ TrellisTile TrellisEncoder::encode(const TrellisTarget& target, TrellisEnds ends
   std::array<uint16_t, 1 << 11> metric;
   const size_t overlaps = size_t{1} << (code_.window - code_.bits);
   TrellisPass pass = pass_template();
+  pass.feedback = target.feedback;
   pass.survivors = workspace.survivors.data();
   pass.metric = metric.data();
   const auto run = [&](size_t from, size_t steps, int start) {

@@ -25,6 +25,8 @@ struct TrellisTarget {
   std::array<float, kTrellisSteps>
       value;  // in levels; cut off beyond 160 to 250, see trellis_units
   std::array<uint8_t, kTrellisSteps> padding;  // 1: outside of the matrix
+  /// Null: errors cost their squares; else how those of a row act on the columns after them.
+  const TrellisFeedback* feedback = nullptr;
 };
 
 /// What `encode` writes to on its way; one for each thread.

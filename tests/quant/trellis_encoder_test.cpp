@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "quant/trellis_feedback.h"
 #include "support/matrices.h"
 
 namespace twofold {
@@ -64,6 +67,18 @@ void expect_stream(const TrellisEncoder& encoder, const TrellisTarget& target,
   EXPECT_EQ(windows, trellis_windows(symbols, encoder.code().bits, encoder.code().window));
 }
 
+TrellisFeedback some_feedback(Rng& rng, int doublings) {
+  TrellisFeedback feedback{};
+  feedback.doublings = doublings;
+  feedback.weight_doublings = doublings % (kMostWeightDoublings + 1);
+  for (size_t i = 0; i < std::size(feedback.from); ++i) {
+    feedback.from[i] = static_cast<int16_t>(static_cast<int>(rng.below(0xffff)) - 0x7fff);
+    feedback.to[i] = static_cast<int16_t>(static_cast<int>(rng.below(0xffff)) - 0x7fff);
+    feedback.weight[i] = static_cast<int16_t>(0x1000 + rng.below(0x7000));
+  }
+  return feedback;
+}
+
 class EveryTrellisEncoder : public ::testing::TestWithParam<TrellisCode> {};
 
 TEST_P(EveryTrellisEncoder, FindsTheBestStreamForItsEndsButForTheRoundingOfCosts) {
@@ -107,9 +122,15 @@ TEST_P(EveryTrellisEncoder, ChoosesTheSameOnEveryInstructionSet) {
           target.padding[step] = tile < 9 ? step % 16 >= 9 : rng.below(3) == 0;
         }
       }
+      const TrellisFeedback feedback = some_feedback(rng, tile % 4);
       for (const TrellisEnds ends : {TrellisEnds::kOnePass, TrellisEnds::kTwoPasses}) {
-        EXPECT_EQ(encoder.encode(target, ends, workspace), portable.encode(target, ends, workspace))
-            << isa_name(isa) << " tile " << tile;
+        for (const TrellisFeedback* fed :
+             {static_cast<const TrellisFeedback*>(nullptr), &feedback}) {
+          target.feedback = fed;
+          EXPECT_EQ(encoder.encode(target, ends, workspace),
+                    portable.encode(target, ends, workspace))
+              << isa_name(isa) << " tile " << tile << (fed != nullptr ? ", feedback" : "");
+        }
       }
     }
   }
@@ -133,6 +154,93 @@ TEST_P(EveryTrellisEncoder, KeepsItsErrorOnNormalTiles) {
   }
   EXPECT_LE(sum / (256.0 * tiles) * code.unit * code.unit,
             (code.window == 12 ? kMost : kMostLight)[code.bits] * (fast ? 1 : 1.03));
+}
+
+/// R^T of a block where H is `own` times the identity and v v^T, v with all elements `v`.
+std::vector<double> one_direction(int64_t n, double own, double v) {
+  std::vector<double> lower(static_cast<size_t>(n * n));
+  const auto at = [&](int64_t j, int64_t i) -> double& {
+    return lower[static_cast<size_t>(j * n + i)];
+  };
+  for (int64_t j = n - 1; j >= 0; --j) {
+    for (int64_t i = j; i >= 0; --i) {
+      double sum = v * v + (i == j ? own : 0);
+      for (int64_t k = j + 1; k < n; ++k) sum -= at(k, i) * at(k, j);
+      at(j, i) = i == j ? std::sqrt(sum) : sum / at(j, j);
+    }
+  }
+  return lower;
+}
+
+/// The sum of |e R|^2 over the rows of a tile.
+double loss_of(const TrellisEncoder& encoder, const TrellisTarget& target,
+               const TrellisTile& windows, Matrix<const double> lower) {
+  double sum = 0;
+  for (size_t row = 0; row < 16; ++row) {
+    for (int64_t j = 0; j < 16; ++j) {
+      double product = 0;
+      for (int64_t i = 0; i <= j; ++i) {
+        const size_t step = row * 16 + static_cast<size_t>(i);
+        product += (target.value[step] - encoder.window_levels()[windows[step]]) * lower.at(j, i);
+      }
+      sum += product * product;
+    }
+  }
+  return sum;
+}
+
+TEST_P(EveryTrellisEncoder, FeedsTheErrorsOfARowBackWhereOneDirectionRules) {
+  const TrellisEncoder encoder(GetParam(), select_isa());
+  const std::vector<double> factor = one_direction(16, 1, 2);
+  const Matrix<const double> lower(factor.data(), 16, 16);
+  const std::optional<TrellisFeedback> feedback = fit_trellis_feedback(lower);
+  ASSERT_TRUE(feedback);
+  double own = 0, all = 0;  // what no feedback inside a row can save, and what is there
+  for (int64_t j = 0; j < 16; ++j) {
+    own += lower.at(j, j) * lower.at(j, j);
+    for (int64_t i = 0; i <= j; ++i) all += lower.at(j, i) * lower.at(j, i);
+  }
+  TrellisWorkspace workspace;
+  Rng rng(9, "direction");
+  double plain = 0, fed = 0;
+  const int tiles = GetParam().window == 6 || select_isa() != Isa::kScalar ? 100 : 10;
+  for (int tile = 0; tile < tiles; ++tile) {
+    TrellisTarget target = normal_tile(rng, GetParam());
+    const auto encode = [&] {
+      return loss_of(encoder, target, encoder.encode(target, TrellisEnds::kTwoPasses, workspace),
+                     lower);
+    };
+    plain += encode();
+    target.feedback = &*feedback;
+    fed += encode();
+  }
+  RecordProperty("share", std::to_string(fed / plain));
+  EXPECT_LT(fed / plain, own / all * 1.15);
+}
+
+TEST(TrellisFeedback, IsExactForADiagonalAndOneDirection) {
+  const std::vector<double> factor = one_direction(16, 1, 3);
+  const Matrix<const double> lower(factor.data(), 16, 16);
+  const std::optional<TrellisFeedback> feedback = fit_trellis_feedback(lower);
+  ASSERT_TRUE(feedback);
+  for (int64_t j = 1; j < 16; ++j) {
+    for (int64_t i = 0; i < j; ++i) {
+      const double product = static_cast<double>(feedback->from[i]) * feedback->to[j];
+      EXPECT_NEAR(std::ldexp(product, feedback->doublings - 30), lower.at(j, i) / lower.at(j, j),
+                  std::ldexp(1.0, feedback->doublings - 14))
+          << i << ' ' << j;
+    }
+  }
+}
+
+TEST(TrellisFeedback, IsLeftOutWhereItSavesLittle) {
+  for (const int64_t n : {1, 2, 16}) {
+    const std::vector<double> factor = one_direction(n, 1, 0.05);
+    EXPECT_FALSE(fit_trellis_feedback({factor.data(), n, n})) << n;
+  }
+  const std::vector<double> identity = one_direction(16, 1, 0);
+  EXPECT_FALSE(fit_trellis_feedback({identity.data(), 16, 16}));
+  EXPECT_FALSE(fit_trellis_feedback({}));
 }
 
 TEST_P(EveryTrellisEncoder, SurvivesDegenerateTiles) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -12,6 +13,7 @@
 #include "quant/grids/members.h"
 #include "quant/row_chunks.h"
 #include "quant/trellis_encoder.h"
+#include "quant/trellis_feedback.h"
 
 namespace twofold {
 namespace {
@@ -66,16 +68,14 @@ class TrellisGrid final : public ParameterGrid {
 
   void round(int64_t col, int64_t row_begin, Matrix<const float> target, Matrix<uint16_t> codes,
              Matrix<float> value) const override {
-    TWOFOLD_ASSERT(row_begin % kTrellisTile == 0 && col % kTrellisTile == 0);
-    for (int64_t r = 0; r < target.rows; r += kTrellisTile) {
-      for (int64_t c = 0; c < target.cols; c += kTrellisTile) {
-        round_tile(row_begin + r,
-                   {target.data + r * target.stride + c, std::min(kTrellisTile, target.rows - r),
-                    std::min(kTrellisTile, target.cols - c), target.stride},
-                   codes.data + r * codes.stride + c, codes.stride,
-                   value.data + r * value.stride + c, value.stride);
-      }
-    }
+    round_tiles(col, row_begin, target, nullptr, codes, value);
+  }
+
+  void round_block(int64_t col, int64_t row_begin, Matrix<const float> target,
+                   Matrix<const double> lower, Matrix<uint16_t> codes,
+                   Matrix<float> value) const override {
+    const std::optional<TrellisFeedback> feedback = fit_trellis_feedback(lower);
+    round_tiles(col, row_begin, target, feedback ? &*feedback : nullptr, codes, value);
   }
 
   void values(int64_t /*col*/, int64_t row_begin, Matrix<const uint16_t> codes,
@@ -113,11 +113,27 @@ class TrellisGrid final : public ParameterGrid {
     q_.mixing = code.mixing;
   }
 
+  void round_tiles(int64_t col, int64_t row_begin, Matrix<const float> target,
+                   const TrellisFeedback* feedback, Matrix<uint16_t> codes,
+                   Matrix<float> value) const {
+    TWOFOLD_ASSERT(row_begin % kTrellisTile == 0 && col % kTrellisTile == 0);
+    for (int64_t r = 0; r < target.rows; r += kTrellisTile) {
+      for (int64_t c = 0; c < target.cols; c += kTrellisTile) {
+        const int64_t rows = std::min(kTrellisTile, target.rows - r);
+        const int64_t cols = std::min(kTrellisTile, target.cols - c);
+        round_tile(row_begin + r, {target.data + r * target.stride + c, rows, cols, target.stride},
+                   feedback, {codes.data + r * codes.stride + c, rows, cols, codes.stride},
+                   {value.data + r * value.stride + c, rows, cols, value.stride});
+      }
+    }
+  }
+
   /// @param target of a tile, at most 16 x 16.
-  void round_tile(int64_t row_begin, Matrix<const float> target, uint16_t* codes,
-                  int64_t codes_stride, float* value, int64_t value_stride) const {
+  void round_tile(int64_t row_begin, Matrix<const float> target, const TrellisFeedback* feedback,
+                  Matrix<uint16_t> codes, Matrix<float> value) const {
     thread_local TrellisWorkspace workspace;
     TrellisTarget tile;
+    tile.feedback = feedback;
     tile.value.fill(0);
     tile.padding.fill(1);
     const auto step = [](int64_t r, int64_t c) {
@@ -135,8 +151,8 @@ class TrellisGrid final : public ParameterGrid {
       const float scale = q_.scale[static_cast<size_t>(row_begin + r)];
       for (int64_t c = 0; c < target.cols; ++c) {
         const uint16_t code = windows[step(r, c)];
-        codes[r * codes_stride + c] = code;
-        value[r * value_stride + c] = value_of(scale, code);
+        codes.at(r, c) = code;
+        value.at(r, c) = value_of(scale, code);
       }
     }
   }

@@ -13,6 +13,23 @@ namespace {
 /// column by column.
 constexpr int64_t kInner = 16;
 
+/// R^T with H = R R^T, R upper triangular.  @param h [n, n], positive definite.
+std::vector<double> block_factor(Matrix<const double> h) {
+  const int64_t n = h.rows;
+  std::vector<double> lower(static_cast<size_t>(n * n));
+  const auto at = [&](int64_t i, int64_t j) -> double& {
+    return lower[static_cast<size_t>(i * n + j)];
+  };
+  for (int64_t j = n - 1; j >= 0; --j) {
+    for (int64_t i = j; i >= 0; --i) {
+      double sum = h.at(i, j);
+      for (int64_t k = j + 1; k < n; ++k) sum -= at(k, i) * at(k, j);
+      at(j, i) = i == j ? std::sqrt(sum) : sum / at(j, j);
+    }
+  }
+  return lower;
+}
+
 /// y += factor x.  @param x, y [n].
 void add_scaled(double factor, const double* x, double* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
@@ -127,7 +144,7 @@ void RowBlock::round_block(int64_t position, int64_t width) {
       for (int64_t r = 0; r < rows_; ++r) lanes[r] += weight[r];
     }
   }
-  round_lanes(position, width, target_);
+  round_lanes(position, width, part(lower_, position, position, width, width));
   for (int64_t k = 0; k < width; ++k) {
     double* product = target_.data() + k * lanes_;  // (E R) of this column
     std::copy_n(sums + k * stride_, lanes_, product);
@@ -140,20 +157,25 @@ void RowBlock::round_block(int64_t position, int64_t width) {
   }
 }
 
-/// Codes and errors of `width` columns.  @param target [width, lanes].
-void RowBlock::round_lanes(int64_t position, int64_t width, std::span<const double> target) {
+/// Codes and errors of `width` columns, wanted to be target_.
+/// @param lower R^T of the block; empty: each column for itself.
+void RowBlock::round_lanes(int64_t position, int64_t width, Matrix<const double> lower) {
   const int64_t col = factor_.order[static_cast<size_t>(position)];
   for (size_t candidate = 0; candidate < grids_.size(); ++candidate) {
     const int64_t offset = lane(candidate, begin_);
     for (int64_t k = 0; k < width; ++k) {
-      const double* lanes = target.data() + k * lanes_ + offset;
+      const double* lanes = target_.data() + k * lanes_ + offset;
       for (int64_t r = 0; r < rows_; ++r) {
         wanted_[static_cast<size_t>(r * width + k)] =
             static_cast<float>(std::clamp(lanes[r], -kMostTarget, kMostTarget));
       }
     }
-    grids_[candidate]->round(col, begin_, {wanted_.data(), rows_, width},
-                             {chosen_.data(), rows_, width}, {value_.data(), rows_, width});
+    const FittedGrid& grid = *grids_[candidate];
+    const Matrix<const float> wanted(wanted_.data(), rows_, width);
+    const Matrix<uint16_t> chosen(chosen_.data(), rows_, width);
+    const Matrix<float> value(value_.data(), rows_, width);
+    lower.rows == 0 ? grid.round(col, begin_, wanted, chosen, value)
+                    : grid.round_block(col, begin_, wanted, lower, chosen, value);
     for (int64_t k = 0; k < width; ++k) {
       const float* weight = weights(position + k);
       double* errors = error(position + k) + offset;
@@ -174,47 +196,33 @@ void RowBlock::round_as_they_are() {
     for (int64_t l = 0; l < width * lanes_; ++l) {
       target_[static_cast<size_t>(l)] = weights(position + l / lanes_)[l % lanes_ % rows_];
     }
-    round_lanes(position, width, target_);
+    round_lanes(position, width, {});
     position += width;
   }
 }
 
 // With S = (E H)_B - E_B H_BB, what the other columns contribute, the loss of a block is
 // E_B H_BB E_B^T + 2 E_B S^T and more that stays; the least is at E_B = -S H_BB^-1.
-/// Leaves W_B + S H_BB^-1 in target_.  @param product [width, stride_] E H of the block.
-void RowBlock::find_best_places(int64_t position, int64_t width, Matrix<const double> h,
+/// Leaves W_B + S H_BB^-1 in target_.  @param lower R^T with H_BB = R R^T.
+/// @param product [width, stride_] E H of the block.
+void RowBlock::find_best_places(int64_t position, Matrix<const double> lower,
                                 const double* product) {
-  std::vector<double> factor(static_cast<size_t>(width * width));  // lower, of H_BB
-  const auto at = [&](int64_t i, int64_t j) -> double& {
-    return factor[static_cast<size_t>(i * width + j)];
-  };
-  for (int64_t i = 0; i < width; ++i) {
-    for (int64_t j = 0; j <= i; ++j) {
-      double sum = h.at(position + i, position + j);
-      for (int64_t k = 0; k < j; ++k) sum -= at(i, k) * at(j, k);
-      at(i, j) = i == j ? std::sqrt(sum) : sum / at(j, j);
-    }
+  const int64_t width = lower.rows;
+  const auto target = [&](int64_t column) { return target_.data() + column * lanes_; };
+  for (int64_t j = width - 1; j >= 0; --j) {  // Y R^T = (E H)_B
+    std::copy_n(product + j * stride_, lanes_, target(j));
+    for (int64_t i = j + 1; i < width; ++i)
+      add_scaled(-lower.at(i, j), target(i), target(j), lanes_);
+    for (int64_t l = 0; l < lanes_; ++l) target(j)[l] /= lower.at(j, j);
   }
-  for (int64_t i = 0; i < width; ++i) {
-    double* target = target_.data() + i * lanes_;
-    std::copy_n(product + i * stride_, lanes_, target);
-    for (int64_t k = 0; k < i; ++k) {
-      add_scaled(-at(i, k), target_.data() + k * lanes_, target, lanes_);
-    }
-    for (int64_t l = 0; l < lanes_; ++l) target[l] /= at(i, i);
-  }
-  for (int64_t i = width - 1; i >= 0; --i) {
-    double* target = target_.data() + i * lanes_;
-    for (int64_t k = i + 1; k < width; ++k) {
-      add_scaled(-at(k, i), target_.data() + k * lanes_, target, lanes_);
-    }
-    for (int64_t l = 0; l < lanes_; ++l) target[l] /= at(i, i);
+  for (int64_t j = 0; j < width; ++j) {  // Z R = Y
+    for (int64_t i = 0; i < j; ++i) add_scaled(-lower.at(j, i), target(i), target(j), lanes_);
+    for (int64_t l = 0; l < lanes_; ++l) target(j)[l] /= lower.at(j, j);
   }
   for (int64_t i = 0; i < width; ++i) {  // (E H)_B H_BB^-1 = S H_BB^-1 + E_B
     const float* weight = weights(position + i);
     const double* old = old_errors_.data() + i * lanes_;
-    double* target = target_.data() + i * lanes_;
-    for (int64_t l = 0; l < lanes_; ++l) target[l] += weight[l % rows_] - old[l];
+    for (int64_t l = 0; l < lanes_; ++l) target(i)[l] += weight[l % rows_] - old[l];
   }
 }
 
@@ -287,8 +295,10 @@ bool RowBlock::greedy_block_pass(Matrix<const double> h) {
         std::copy_n(codes_.data() + (position + i) * lanes_, lanes_,
                     old_codes_.data() + i * lanes_);
       }
-      find_best_places(position, width, h, product);
-      round_lanes(position, width, target_);
+      const std::vector<double> lower = block_factor(part(h, position, position, width, width));
+      const Matrix<const double> factor(lower.data(), width, width);
+      find_best_places(position, factor, product);
+      round_lanes(position, width, factor);
       if (!keep_better(position, width, h, product)) continue;
       changed = true;
       for (int64_t k = position; k < first + count; ++k) {

@@ -108,10 +108,9 @@ class RowBlock {
   /// Adds E_[from, to) R_[from, to),C to the sums of `count` current columns C from `position` on.
   void add_feedback(int64_t from, int64_t to, int64_t position, int64_t count);
   void round_block(int64_t position, int64_t width);
-  void find_best_places(int64_t position, int64_t width, Matrix<const double> h,
-                        const double* product);
+  void find_best_places(int64_t position, Matrix<const double> lower, const double* product);
   bool keep_better(int64_t position, int64_t width, Matrix<const double> h, const double* product);
-  void round_lanes(int64_t position, int64_t width, std::span<const double> target);
+  void round_lanes(int64_t position, int64_t width, Matrix<const double> lower);
   double* slope(int64_t lane) { return slopes_.data() + lane * slope_stride_; }
   void find_slopes(Matrix<const double> h);
   /// Rows [begin, end) of the block, of one candidate.

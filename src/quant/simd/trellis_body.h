@@ -2,8 +2,10 @@
 // set, which define before they include it, with internal linkage:
 //
 //   Vec; load(p), store(p, v) of 64 aligned bytes, set1(x) of an int16, all_ones(),
-//   branch_cost(x, levels), add(a, b) saturating, sub(a, b), min(a, b), least(v) in all lanes,
+//   square(d) >> 16 of int16, add(a, b) saturating, sub(a, b), min(a, b), least(v) in all lanes,
+//   add_signed(a, b), sub_signed(a, b) saturating, product(a, b): of int16, rounded by 2^-15,
 //   uint32_t less(a, b): bit mask_bit(l) is whether a < b in lane l,
+//   pick(a, b, x, y): of the lanes of x where a < b, else of y,
 //   evens(a, b), odds(a, b): every other lane of a, then of b.
 //
 // An overlap p of 12 - k bits, k = bits, is [a | b]: b names a vector, a (5 bits; 4 for k = 4,
@@ -13,7 +15,8 @@
 // vectors with the lowest bit of the lanes makes it [a' | b] again.
 //
 // The index of a window is linear over GF(2): that of its lane bits xor that of its vector bits.
-// So the costs of a vector of branches are one of 64 vectors, made once a step.
+// So the levels of a vector of branches are one of 64 vectors; without feedback also its costs,
+// which are made once a step.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +26,8 @@
 
 namespace twofold {
 namespace {
+
+inline Vec branch_cost(Vec x, Vec levels) { return square(sub_signed(x, levels)); }
 
 /// The least of 2^kLevel neighbours from symbol kFirst on; masks of a heap of comparisons.
 template <int kLevel, int kNode, int kFirst>
@@ -37,6 +42,39 @@ inline Vec least_branch(const uint16_t* metric, const uint16_t* offsets, const u
         least_branch<kLevel - 1, 2 * kNode + 2, kFirst + kHalf>(metric, offsets, costs, masks);
     masks[kNode] = less(high, low);
     return min(low, high);
+  }
+}
+
+/// A step with feedback: of each overlap its target, and the sum of its way's errors.
+struct Fed {
+  const uint16_t *target, *sums;
+  const uint16_t* lanes;   // [64, lanes] levels
+  const uint16_t* errors;  // [64, lanes] what a branch adds to the sum of its way
+  Vec weight;              // of the column
+};
+
+struct Way {
+  Vec metric, sum;
+};
+
+/// The same with feedback, and the sums of the ways that are left.
+template <int kDoublings, int kLevel, int kNode, int kFirst>
+inline Way least_way(const uint16_t* metric, const uint16_t* offsets, const Fed& fed, int first,
+                     uint32_t* masks) {
+  if constexpr (kLevel == 0) {
+    const int at = (first + kFirst) * kTrellisLanes, offset = offsets[kFirst];
+    Vec d = product(sub_signed(load(fed.target + at), load(fed.lanes + offset)), fed.weight);
+    for (int i = 0; i < kDoublings; ++i) d = add_signed(d, d);
+    return {add(load(metric + at), square(d)),
+            add_signed(load(fed.sums + at), load(fed.errors + offset))};
+  } else {
+    constexpr int kHalf = 1 << (kLevel - 1);
+    const Way low = least_way<kDoublings, kLevel - 1, 2 * kNode + 1, kFirst>(metric, offsets, fed,
+                                                                             first, masks);
+    const Way high = least_way<kDoublings, kLevel - 1, 2 * kNode + 2, kFirst + kHalf>(
+        metric, offsets, fed, first, masks);
+    masks[kNode] = less(high.metric, low.metric);
+    return {min(low.metric, high.metric), pick(high.metric, low.metric, high.sum, low.sum)};
   }
 }
 
@@ -65,52 +103,143 @@ inline void exchange(uint16_t* next, Vec least, uint16_t* metric) {
   }
 }
 
+/// What a pass keeps of each overlap, and of the branches of a step.
 template <int kBits>
-inline void step(const TrellisPass& pass, int at, uint16_t* metric, uint16_t* next,
-                 uint16_t* costs) {
+struct Scratch {
+  using L = TrellisLayout<kBits>;
+  alignas(64) uint16_t metric[L::kVectors * kTrellisLanes];
+  alignas(64) uint16_t next[L::kGroups * kTrellisLanes];
+  alignas(64) uint16_t costs[kTrellisOffsets * kTrellisLanes];
+};
+
+template <int kBits>
+struct FedScratch {
+  using L = TrellisLayout<kBits>;
+  alignas(64) uint16_t target[L::kVectors * kTrellisLanes];
+  alignas(64) uint16_t sums[L::kVectors * kTrellisLanes];
+  alignas(64) uint16_t next_sums[L::kGroups * kTrellisLanes];
+  alignas(64) uint16_t errors[kTrellisOffsets * kTrellisLanes];
+};
+
+/// A step whose symbol is 0 and costs nothing.  @param fed null: without feedback.
+template <int kBits>
+inline void padded_step(const TrellisPass& pass, int at, Scratch<kBits>& scratch,
+                        FedScratch<kBits>* fed) {
   using L = TrellisLayout<kBits>;
   auto* masks = reinterpret_cast<uint32_t*>(pass.survivors + at * L::kSurvivorBytes);
   Vec least_of_all = all_ones();
-  if (pass.padding[at] != 0) {
-    for (int group = 0; group < L::kGroups; ++group) {
-      const Vec kept = load(metric + ((group & L::kKeptMask) << kBits) * kTrellisLanes);
-      store(next + group * kTrellisLanes, kept);
-      least_of_all = min(least_of_all, kept);
-    }
-    for (int i = 0; i < L::kGroups * L::kNodes; ++i) masks[i] = 0;
-  } else {
-    const Vec x = set1(pass.target[at]);
-    for (int i = 0; i < kTrellisOffsets; ++i) {
-      store(costs + i * kTrellisLanes, branch_cost(x, load(pass.lanes + i * kTrellisLanes)));
-    }
-    for (int group = 0; group < L::kGroups; ++group) {
-      const int first = (group & L::kKeptMask) << kBits;
-      const Vec best =
-          least_branch<kBits, 0, 0>(metric + first * kTrellisLanes, pass.offsets + (group << kBits),
-                                    costs, masks + group * L::kNodes);
-      store(next + group * kTrellisLanes, best);
-      least_of_all = min(least_of_all, best);
-    }
+  for (int group = 0; group < L::kGroups; ++group) {
+    const int from = ((group & L::kKeptMask) << kBits) * kTrellisLanes;
+    const Vec kept = load(scratch.metric + from);
+    store(scratch.next + group * kTrellisLanes, kept);
+    if (fed != nullptr) store(fed->next_sums + group * kTrellisLanes, load(fed->sums + from));
+    least_of_all = min(least_of_all, kept);
   }
-  exchange<kBits>(next, least(least_of_all), metric);
+  for (int i = 0; i < L::kGroups * L::kNodes; ++i) masks[i] = 0;
+  exchange<kBits>(scratch.next, least(least_of_all), scratch.metric);
+  if (fed != nullptr) exchange<kBits>(fed->next_sums, set1(0), fed->sums);
+}
+
+template <int kBits, int kDoublings>
+inline void fed_step(const TrellisPass& pass, int at, Scratch<kBits>& scratch,
+                     FedScratch<kBits>& fed) {
+  using L = TrellisLayout<kBits>;
+  const TrellisFeedback& feedback = *pass.feedback;
+  const int column = at % kTrellisFeedbackColumns;
+  const Vec x = set1(pass.target[at]);
+  const Vec to = set1(feedback.to[column]), from = set1(feedback.from[column]);
+  for (int i = 0; i < kTrellisOffsets; ++i) {
+    const Vec error = sub_signed(x, load(pass.lanes + i * kTrellisLanes));
+    store(fed.errors + i * kTrellisLanes, product(error, from));
+  }
+  for (int vector = 0; vector < L::kVectors; ++vector) {
+    Vec fed_back = product(load(fed.sums + vector * kTrellisLanes), to);
+    for (int i = 0; i < feedback.doublings; ++i) fed_back = add_signed(fed_back, fed_back);
+    store(fed.target + vector * kTrellisLanes, add_signed(x, fed_back));
+  }
+  auto* masks = reinterpret_cast<uint32_t*>(pass.survivors + at * L::kSurvivorBytes);
+  const Fed branches = {.target = fed.target,
+                        .sums = fed.sums,
+                        .lanes = reinterpret_cast<const uint16_t*>(pass.lanes),
+                        .errors = fed.errors,
+                        .weight = set1(feedback.weight[column])};
+  Vec least_of_all = all_ones();
+  for (int group = 0; group < L::kGroups; ++group) {
+    const Way best = least_way<kDoublings, kBits, 0, 0>(
+        scratch.metric, pass.offsets + (group << kBits), branches, (group & L::kKeptMask) << kBits,
+        masks + group * L::kNodes);
+    store(scratch.next + group * kTrellisLanes, best.metric);
+    store(fed.next_sums + group * kTrellisLanes, best.sum);
+    least_of_all = min(least_of_all, best.metric);
+  }
+  exchange<kBits>(scratch.next, least(least_of_all), scratch.metric);
+  exchange<kBits>(fed.next_sums, set1(0), fed.sums);
+}
+
+template <int kBits>
+inline void step(const TrellisPass& pass, int at, Scratch<kBits>& scratch) {
+  using L = TrellisLayout<kBits>;
+  auto* masks = reinterpret_cast<uint32_t*>(pass.survivors + at * L::kSurvivorBytes);
+  const Vec x = set1(pass.target[at]);
+  for (int i = 0; i < kTrellisOffsets; ++i) {
+    store(scratch.costs + i * kTrellisLanes, branch_cost(x, load(pass.lanes + i * kTrellisLanes)));
+  }
+  Vec least_of_all = all_ones();
+  for (int group = 0; group < L::kGroups; ++group) {
+    const int first = (group & L::kKeptMask) << kBits;
+    const Vec best = least_branch<kBits, 0, 0>(scratch.metric + first * kTrellisLanes,
+                                               pass.offsets + (group << kBits), scratch.costs,
+                                               masks + group * L::kNodes);
+    store(scratch.next + group * kTrellisLanes, best);
+    least_of_all = min(least_of_all, best);
+  }
+  exchange<kBits>(scratch.next, least(least_of_all), scratch.metric);
+}
+
+template <int kBits, int kDoublings>
+inline void run_fed(const TrellisPass& pass, Scratch<kBits>& scratch) {
+  using L = TrellisLayout<kBits>;
+  FedScratch<kBits> fed;
+  for (int at = 0; at < pass.steps; ++at) {
+    if (at % kTrellisFeedbackColumns == 0) {
+      for (int i = 0; i < L::kVectors; ++i) store(fed.sums + i * kTrellisLanes, set1(0));
+    }
+    pass.padding[at] != 0 ? padded_step(pass, at, scratch, &fed)
+                          : fed_step<kBits, kDoublings>(pass, at, scratch, fed);
+  }
 }
 
 template <int kBits>
 inline void run_bits(const TrellisPass& pass) {
   using L = TrellisLayout<kBits>;
-  alignas(64) uint16_t metric[L::kVectors * kTrellisLanes];
-  alignas(64) uint16_t next[L::kGroups * kTrellisLanes];
-  alignas(64) uint16_t costs[kTrellisOffsets * kTrellisLanes];
+  Scratch<kBits> scratch;
   for (int vector = 0; vector < L::kVectors; ++vector) {
     for (int lane = 0; lane < kTrellisLanes; ++lane) {
       const bool open = pass.start < 0 || pass.start == L::overlap(vector, lane);
-      metric[vector * kTrellisLanes + lane] = open ? 0 : 0xffff;
+      scratch.metric[vector * kTrellisLanes + lane] = open ? 0 : 0xffff;
     }
   }
-  for (int at = 0; at < pass.steps; ++at) step<kBits>(pass, at, metric, next, costs);
+  if (pass.feedback == nullptr) {
+    for (int at = 0; at < pass.steps; ++at) {
+      pass.padding[at] != 0 ? padded_step<kBits>(pass, at, scratch, nullptr)
+                            : step(pass, at, scratch);
+    }
+  } else {
+    switch (pass.feedback->weight_doublings) {
+      case 0:
+        run_fed<kBits, 0>(pass, scratch);
+        break;
+      case 1:
+        run_fed<kBits, 1>(pass, scratch);
+        break;
+      case kMostWeightDoublings:
+        run_fed<kBits, kMostWeightDoublings>(pass, scratch);
+        break;
+    }
+  }
   for (int vector = 0; vector < L::kVectors; ++vector) {
     for (int lane = 0; lane < kTrellisLanes; ++lane) {
-      pass.metric[L::overlap(vector, lane)] = metric[vector * kTrellisLanes + lane];
+      pass.metric[L::overlap(vector, lane)] = scratch.metric[vector * kTrellisLanes + lane];
     }
   }
 }

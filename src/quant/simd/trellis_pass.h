@@ -8,6 +8,11 @@
 //   ((d d) >> 16),  d = target - level, saturated to int16,
 // sums saturate, and after each step the least is subtracted from all. Of equal ones the lowest
 // symbol, then the lowest overlap wins.
+//
+// With feedback every overlap also carries a sum s of the errors of its way in the row so far, 0
+// before column 0. At column c, with products of 16 bits rounded by 2^-15 and all sums saturated,
+//   d = 2^weight_doublings weight[c] (target + 2^doublings (to[c] s) - level),
+//   s += from[c] (target - level).
 #pragma once
 
 #include <cstdint>
@@ -18,6 +23,17 @@ namespace twofold {
 /// such that only errors beyond 160 to 250 levels saturate.
 constexpr int trellis_units(int bits) { return bits <= 2 ? 128 : bits == 3 ? 160 : 200; }
 
+constexpr int kTrellisFeedbackColumns = 16;  // of a row
+
+constexpr int kMostWeightDoublings = 2;
+
+struct TrellisFeedback {
+  // In units of 2^-15.
+  int16_t from[kTrellisFeedbackColumns], to[kTrellisFeedbackColumns],
+      weight[kTrellisFeedbackColumns];
+  int doublings, weight_doublings;
+};
+
 struct TrellisPass {
   int bits, window;
   const uint8_t* index;     // [2^window] of each window
@@ -26,6 +42,7 @@ struct TrellisPass {
   const uint16_t* offsets;  // [2^window / lanes] first number in `lanes` of each vector of branches
   const int16_t* target;    // [steps] in units
   const uint8_t* padding;   // [steps] 1: the symbol is 0 and costs nothing
+  const TrellisFeedback* feedback;  // null: none; else the first step is in column 0
   int steps;
   int start;           // overlap before the first step; -1: any
   uint8_t* survivors;  // [steps, survivor_bytes] out, on a 64-byte boundary

@@ -23,12 +23,8 @@ inline void store(void* p, Vec v) {
 }
 inline Vec set1(int16_t x) { return {_mm256_set1_epi16(x), _mm256_set1_epi16(x)}; }
 inline Vec all_ones() { return set1(-1); }
-inline __m256i branch_cost(__m256i x, __m256i levels) {
-  const __m256i d = _mm256_subs_epi16(x, levels);
-  return _mm256_mulhi_epi16(d, d);
-}
-inline Vec branch_cost(Vec x, Vec levels) {
-  return {branch_cost(x.low, levels.low), branch_cost(x.high, levels.high)};
+inline Vec square(Vec d) {
+  return {_mm256_mulhi_epi16(d.low, d.low), _mm256_mulhi_epi16(d.high, d.high)};
 }
 inline Vec add(Vec a, Vec b) {
   return {_mm256_adds_epu16(a.low, b.low), _mm256_adds_epu16(a.high, b.high)};
@@ -39,6 +35,15 @@ inline Vec sub(Vec a, Vec b) {
 inline Vec min(Vec a, Vec b) {
   return {_mm256_min_epu16(a.low, b.low), _mm256_min_epu16(a.high, b.high)};
 }
+inline Vec add_signed(Vec a, Vec b) {
+  return {_mm256_adds_epi16(a.low, b.low), _mm256_adds_epi16(a.high, b.high)};
+}
+inline Vec sub_signed(Vec a, Vec b) {
+  return {_mm256_subs_epi16(a.low, b.low), _mm256_subs_epi16(a.high, b.high)};
+}
+inline Vec product(Vec a, Vec b) {
+  return {_mm256_mulhrs_epi16(a.low, b.low), _mm256_mulhrs_epi16(a.high, b.high)};
+}
 /// Packing takes turns between the halves of both registers.
 constexpr int mask_bit(int lane) { return (lane & 7) | (lane & 8) << 1 | (lane & 16) >> 1; }
 inline uint32_t less(Vec a, Vec b) {
@@ -46,6 +51,13 @@ inline uint32_t less(Vec a, Vec b) {
   const __m256i not_less = _mm256_packs_epi16(_mm256_cmpeq_epi16(least.low, b.low),
                                               _mm256_cmpeq_epi16(least.high, b.high));
   return ~static_cast<uint32_t>(_mm256_movemask_epi8(not_less));
+}
+
+inline __m256i pick(__m256i a, __m256i b, __m256i x, __m256i y) {
+  return _mm256_blendv_epi8(x, y, _mm256_cmpeq_epi16(_mm256_min_epu16(a, b), b));
+}
+inline Vec pick(Vec a, Vec b, Vec x, Vec y) {
+  return {pick(a.low, b.low, x.low, y.low), pick(a.high, b.high, x.high, y.high)};
 }
 
 inline Vec least(Vec v) {

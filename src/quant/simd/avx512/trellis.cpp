@@ -14,14 +14,15 @@ inline Vec load(const void* p) { return _mm512_load_si512(p); }
 inline void store(void* p, Vec v) { _mm512_store_si512(p, v); }
 inline Vec set1(int16_t x) { return _mm512_set1_epi16(x); }
 inline Vec all_ones() { return _mm512_set1_epi16(-1); }
-inline Vec branch_cost(Vec x, Vec levels) {
-  const Vec d = _mm512_subs_epi16(x, levels);
-  return _mm512_mulhi_epi16(d, d);
-}
+inline Vec square(Vec d) { return _mm512_mulhi_epi16(d, d); }
 inline Vec add(Vec a, Vec b) { return _mm512_adds_epu16(a, b); }
 inline Vec sub(Vec a, Vec b) { return _mm512_sub_epi16(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm512_min_epu16(a, b); }
+inline Vec add_signed(Vec a, Vec b) { return _mm512_adds_epi16(a, b); }
+inline Vec sub_signed(Vec a, Vec b) { return _mm512_subs_epi16(a, b); }
+inline Vec product(Vec a, Vec b) { return _mm512_mulhrs_epi16(a, b); }
 inline uint32_t less(Vec a, Vec b) { return _mm512_cmplt_epu16_mask(a, b); }
+inline Vec pick(Vec a, Vec b, Vec x, Vec y) { return _mm512_mask_blend_epi16(less(a, b), y, x); }
 constexpr int mask_bit(int lane) { return lane; }
 
 inline Vec least(Vec v) {
