@@ -26,10 +26,10 @@ INSTRUCTION = re.compile(r"^ +([0-9a-f]+):\t(\S+) *(.*)$")
 JUMP_TARGET = re.compile(r"[0-9a-f]+\b")
 INTEGER_PRODUCT = re.compile(r"vpdp|vpmadd|tdp")
 VECTOR_TO_STACK = re.compile(r"%[xyz]mm\d+,(-?(?:0x[0-9a-f]+)?\(%r(?:sp|bp)\))(?:\{.*)?$")
-# Loops that may: products with two to four rows of codes whose tables or joined bits need more registers than are left, and
-# tiles as high as the register file.
+# Loops that may: products with a few rows of codes whose tables or joined bits need more registers than are left, and tiles as high as the
+# register file.
 FULL_REGISTERS = re.compile(
-    r"gemv_rows<.*(?:PlaneValues<[134]>|TableValues<4>|RowTableValues<[56]>|WideTableValues<[678]>) >"
+    r"gemv<.*(?:(?:TableValues<4>|WideTableValues<[678]>), [2-4]|(?:PlaneValues<[134]>|RowTableValues<[56]>), [1-4]),"
     r"|add_group<.*TableValues<7>, 4>|add_group<.*TrellisValues<[1-4], (?:6|12), [02]>, [1-4]>|add_group<0, 12>"
 )
 LOAD_TIME_SECTIONS = re.compile(r"\s\.(?:init_array|ctors|preinit_array)\b")

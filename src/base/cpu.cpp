@@ -193,6 +193,15 @@ Isa select_isa() {
   return best;
 }
 
+int memory_streams() {
+#if defined(__x86_64__)
+  static const bool kAmd = __builtin_cpu_is("amd") != 0;
+  return kAmd ? 1 : 2;
+#else
+  return 1;
+#endif
+}
+
 std::string cpu_name() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {

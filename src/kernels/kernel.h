@@ -75,6 +75,7 @@ struct PackedView {
   float bias = 0;
   const uint8_t* shared_table = nullptr;
   const uint8_t* mixing = nullptr;  // of a trellis, [6]
+  int streams = 1;  // blocks that one row of activations reads side by side, see memory_streams()
 };
 
 /// Rows of activations in int8 for one partition into segments; see the top of this file.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "formats/r16_bytes.h"
 #include "kernels/int8_activations.h"
@@ -80,6 +81,7 @@ PackedView packed_view(const PackedMatrix& packed) {
                     : affine               ? fixed_zero(scheme.zero, scheme.bits)
                                            : 0;
   view.bias = bias_of(*kind);
+  view.streams = memory_streams();
   if (!affine && layout.table_sets == 0) {
     view.shared_table = view.blob + layout.tail_at + kTailHeaderBytes;
   }

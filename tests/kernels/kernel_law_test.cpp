@@ -52,7 +52,7 @@ struct Shape {
   int64_t rows, cols;
 };
 // One row and column; sides of real models that no tile divides; short last groups.
-constexpr Shape kShapes[] = {{1, 1}, {37, 101}, {48, 172}, {18, 576}, {33, 640}};
+constexpr Shape kShapes[] = {{1, 1}, {37, 101}, {48, 172}, {18, 576}, {33, 640}, {17, 1184}};
 
 std::vector<float> product(const PackedView& view, const Kernel& kernel, Int8Activations& x,
                            int64_t y_stride, std::span<const int64_t> cuts) {
@@ -144,7 +144,7 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
   ThreadPool pool(1, false);
   for (const Shape shape : kShapes) {
     const PackedMatrix packed = random_packed(GetParam(), shape);
-    const PackedView view = packed_view(packed);
+    PackedView view = packed_view(packed);
     for (const int64_t m : {1, 2, 3, 4, 5, 13, 16, 40}) {
       for (const int64_t block : {int64_t{32}, kActivationBlock}) {
         const std::vector<float> x = testing::normal_numbers(m * shape.cols, 1, "x");
@@ -156,9 +156,11 @@ TEST_P(KernelLaw, EveryKernelEqualsTheScalarOne) {
         const std::vector<int64_t> parts = {0, view.blocks / 2, view.blocks};
         for (const Kernel* kernel : kernels_of(format)) {
           if (!cpu_has(kernel->isa) || m < kernel->min_m) continue;
-          ASSERT_EQ(product(view, *kernel, rounded, y_stride, parts), expected)
-              << kernel->name << ' ' << shape.rows << " x " << shape.cols << ", m " << m
-              << ", blocks of " << block;
+          for (view.streams = 1; view.streams <= 2; ++view.streams) {
+            ASSERT_EQ(product(view, *kernel, rounded, y_stride, parts), expected)
+                << kernel->name << ' ' << shape.rows << " x " << shape.cols << ", m " << m
+                << ", blocks of " << block << ", streams " << view.streams;
+          }
         }
       }
     }

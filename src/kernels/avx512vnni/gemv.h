@@ -58,7 +58,7 @@ constexpr int kObjects = requires {
 ? 1 : kBlocks;
 
 /// kBlocks blocks at once, each a stream of bytes of its own.
-template <class Values, int kM, int kBlocks>
+template <class Values, int kM, int kBlocks, Prefetch kPrefetch>
 void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBlocks>],
                  int64_t block) {
   constexpr int kLast = kObjects<Values, kBlocks> - 1;
@@ -66,6 +66,7 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBloc
   const Int8Rows& x = args.x;
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
   const uint8_t* bytes = w.blob + block * w.block_bytes;
+  Ahead ahead(w, bytes, kBlocks);
   __m512 y[kBlocks][kM] = {};
   for (int64_t g = 0; g < w.groups; ++g) {
     __m512 sums[kBlocks][kM] = {};
@@ -84,11 +85,14 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBloc
 #pragma GCC unroll 2
         for (int b = 0; b < kBlocks; ++b) parts[b].even[i] = start;
       }
-      const int64_t ahead = prefetch_distance<kBlocks>(w, step - bytes);
+      const int64_t distance = prefetch_distance<kBlocks>(w, step - bytes);
       for (int64_t c = begin; c < end; c += Values::kColumns) {
+        if constexpr (kPrefetch == Prefetch::kInOrder) ahead.lines<kBlocks * Values::kLines>();
 #pragma GCC unroll 2
         for (int b = 0; b < kBlocks; ++b) {
-          prefetch_step<Values::kLines>(step + b * w.block_bytes, ahead);
+          if constexpr (kPrefetch == Prefetch::kEach) {
+            prefetch_step<Values::kLines>(step + b * w.block_bytes, distance);
+          }
           add_step<Values, kM>(parts[b], values[b < kLast ? b : kLast], step + b * w.block_bytes,
                                x.values + c, x.stride);
         }
@@ -106,9 +110,12 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBloc
         }
       }
     }
+    if constexpr (kPrefetch == Prefetch::kInOrder) ahead.finish(g, w.groups);
 #pragma GCC unroll 2
     for (int b = 0; b < kBlocks; ++b) {
-      prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
+      if constexpr (kPrefetch == Prefetch::kEach) {
+        prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
+      }
       const Scales scales = load_scales(w, bytes + b * w.block_bytes, g);
 #pragma GCC unroll 4
       for (int i = 0; i < kM; ++i) {
@@ -128,18 +135,34 @@ void gemv_blocks(const MatmulArgs& args, Values (&values)[kObjects<Values, kBloc
   }
 }
 
-/// One row of activations takes two blocks at once: two streams get more out of memory than one.
-template <class Values, int kM>
-void gemv(const MatmulArgs& args) {
+/// One row of activations takes two blocks at once where lines are asked for, which keeps more sums
+/// going. A function of its own, so that no other way to read takes registers from the sums.
+template <class Values, int kM, Prefetch kPrefetch>
+[[gnu::noinline]] void gemv(const MatmulArgs& args) {
   int64_t block = args.block_begin;
-  if constexpr (kM == 1) {
+  if constexpr (kM == 1 && kPrefetch != Prefetch::kNone) {
     Values two[kObjects<Values, 2>];
     for (Values& values : two) values.load_matrix(*args.weights);
-    for (; block + 2 <= args.block_end; block += 2) gemv_blocks<Values, kM, 2>(args, two, block);
+    for (; block + 2 <= args.block_end; block += 2) {
+      gemv_blocks<Values, kM, 2, kPrefetch>(args, two, block);
+    }
   }
   Values one[1];
   one[0].load_matrix(*args.weights);
-  for (; block < args.block_end; ++block) gemv_blocks<Values, kM, 1>(args, one, block);
+  for (; block < args.block_end; ++block) gemv_blocks<Values, kM, 1, kPrefetch>(args, one, block);
+}
+
+template <class Values, int kM>
+void gemv(const MatmulArgs& args) {
+  switch (prefetch_of(*args.weights, kM)) {
+    case Prefetch::kNone:
+      if constexpr (kM == 1) gemv<Values, kM, Prefetch::kNone>(args);
+      return;
+    case Prefetch::kInOrder:
+      return gemv<Values, kM, Prefetch::kInOrder>(args);
+    case Prefetch::kEach:
+      return gemv<Values, kM, Prefetch::kEach>(args);
+  }
 }
 
 /// Any number of rows, four at a time.

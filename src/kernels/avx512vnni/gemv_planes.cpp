@@ -122,13 +122,14 @@ TWOFOLD_INLINE void look_up_step(Sums& sums, const uint8_t* step, const uint8_t*
 }
 
 /// kBlocks blocks at once, which share the tables they read.
-template <int kPlanes, int kBlocks>
+template <int kPlanes, int kBlocks, Prefetch kPrefetch>
 void multiply_blocks(const MatmulArgs& args, int64_t block) {
   using Step = PlaneStep<kPlanes>;
   const PackedView& w = *args.weights;
   const Int8Rows& x = args.x;
   const int64_t per_group = (w.group + x.segment - 1) / x.segment;
   const uint8_t* bytes = w.blob + block * w.block_bytes;
+  Ahead ahead(w, bytes, kBlocks);
   __m512 y[kBlocks];
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) y[b] = _mm512_setzero_ps();
@@ -152,12 +153,15 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
       for (int b = 0; b < kBlocks; ++b) {
         parts[b] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
       }
-      const int64_t ahead = prefetch_distance<kBlocks>(w, step - bytes);
+      const int64_t distance = prefetch_distance<kBlocks>(w, step - bytes);
       for (int64_t c = begin; c < end; c += Step::kColumns) {
         const uint8_t* tables = args.scratch + c / kTableColumns * kTableBytes;
+        if constexpr (kPrefetch == Prefetch::kInOrder) ahead.lines<kBlocks * Step::kLines>();
 #pragma GCC unroll 4
         for (int b = 0; b < kBlocks; ++b) {
-          prefetch_step<Step::kLines>(step + b * w.block_bytes, ahead);
+          if constexpr (kPrefetch == Prefetch::kEach) {
+            prefetch_step<Step::kLines>(step + b * w.block_bytes, distance);
+          }
           look_up_step<kPlanes>(parts[b], step + b * w.block_bytes, tables, n[b]);
         }
         step += Step::kLines * 64;
@@ -170,9 +174,12 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
       }
     }
     const __m512 group_sum = _mm512_set1_ps(x.group_sums[g]);
+    if constexpr (kPrefetch == Prefetch::kInOrder) ahead.finish(g, w.groups);
 #pragma GCC unroll 4
     for (int b = 0; b < kBlocks; ++b) {
-      prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
+      if constexpr (kPrefetch == Prefetch::kEach) {
+        prefetch_scales(w, bytes + (b + kBlocks) * w.block_bytes, g);
+      }
       const Scales scales = load_scales(w, bytes + b * w.block_bytes, g);
       y[b] = _mm512_fmadd_ps(scales.b, group_sum, _mm512_fmadd_ps(scales.a, sums[b], y[b]));
     }
@@ -185,17 +192,23 @@ void multiply_blocks(const MatmulArgs& args, int64_t block) {
 
 constexpr int kBlocksAtOnce = 2;
 
+template <int kPlanes, Prefetch kPrefetch>
+[[gnu::noinline]] void look_up_row(const MatmulArgs& row) {
+  int64_t block = row.block_begin;
+  for (; block + kBlocksAtOnce <= row.block_end; block += kBlocksAtOnce) {
+    multiply_blocks<kPlanes, kBlocksAtOnce, kPrefetch>(row, block);
+  }
+  for (; block < row.block_end; ++block) multiply_blocks<kPlanes, 1, kPrefetch>(row, block);
+}
+
 /// Any number of rows, one at a time.
 template <int kPlanes>
 void look_up_gemv(const MatmulArgs& args) {
   MatmulArgs row = args;
   for (int64_t i = 0; i < args.m; ++i) {
     build_tables(row.x.values, row.x.stride, row.scratch);
-    int64_t block = args.block_begin;
-    for (; block + kBlocksAtOnce <= args.block_end; block += kBlocksAtOnce) {
-      multiply_blocks<kPlanes, kBlocksAtOnce>(row, block);
-    }
-    for (; block < args.block_end; ++block) multiply_blocks<kPlanes, 1>(row, block);
+    row.weights->streams > 1 ? look_up_row<kPlanes, Prefetch::kEach>(row)
+                             : look_up_row<kPlanes, Prefetch::kInOrder>(row);
     row.x.values += row.x.stride;
     row.x.scales += row.x.segments;
     row.x.group_sums += row.weights->groups;

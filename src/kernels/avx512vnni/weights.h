@@ -11,6 +11,7 @@ namespace {
 using twofold::PackedView;
 
 #define TWOFOLD_INLINE [[gnu::always_inline]] static inline
+#define TWOFOLD_INLINE_MEMBER [[gnu::always_inline]] inline
 
 /// Lines of 64 bytes and columns of a step: those of r16_code.
 template <int kBits>
@@ -73,6 +74,49 @@ TWOFOLD_INLINE void prefetch_scales(const PackedView& w, const uint8_t* next_blo
   if (w.zero_bytes == 0) return;
   const uint8_t* zeros = next_block + w.zeros_at + g * 16 * w.zero_bytes;
   _mm_prefetch(reinterpret_cast<const char*>(zeros), _MM_HINT_T0);
+}
+
+/// Asks for the blocks that come after those being multiplied, in the order of memory and at the
+/// pace of the lines being read, so that memory sees one stream whatever kernels read side by side.
+/// Into the second cache: what the first can wait for at once is less than the speed of memory.
+class Ahead {
+ public:
+  /// @param blocks that are multiplied at once, from `block` on.
+  TWOFOLD_INLINE_MEMBER Ahead(const PackedView& w, const uint8_t* block, int blocks)
+      : at_(block + blocks * w.block_bytes), begin_(at_), bytes_(blocks * w.block_bytes) {}
+  /// As many lines as a step reads.
+  template <int kLines>
+  TWOFOLD_INLINE_MEMBER void lines() {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLines; ++i) ask(at_ + 64 * i);
+    at_ += 64 * kLines;
+  }
+  /// What is left of the share of `part` of `parts`: of what stands behind the lines.
+  TWOFOLD_INLINE_MEMBER void finish(int64_t part, int64_t parts) {
+    const uint8_t* end = begin_ + bytes_ * (part + 1) / parts;
+    for (; at_ < end; at_ += 64) ask(at_);
+  }
+
+ private:
+  [[gnu::always_inline]] static inline void ask(const uint8_t* at) {
+    _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+  }
+  const uint8_t *at_, *begin_;
+  int64_t bytes_;
+};
+
+/// How lines are asked for before they are read. `kNone`, one block after the other, is the fastest
+/// where memory_streams() is 1, but only if all of a block is read in the order of memory:
+/// parameters of groups and tables, which stand behind the lines that they are read before, make
+/// a hole in the stream that costs half of its speed.
+enum class Prefetch {
+  kNone,     // the CPU follows
+  kInOrder,  // Ahead
+  kEach      // each block read side by side for itself
+};
+inline Prefetch prefetch_of(const PackedView& w, int64_t m) {
+  if (w.streams > 1) return Prefetch::kEach;
+  return m == 1 && w.groups == 1 && w.table_sets == 0 ? Prefetch::kNone : Prefetch::kInOrder;
 }
 
 /// Bits [kWidth p, kWidth p + kWidth) of every byte, moved to bit kTo, of the field that starts at
