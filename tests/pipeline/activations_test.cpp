@@ -9,6 +9,7 @@
 #include "engine/load_tokenizer.h"
 #include "pipeline/quantize_model.h"
 #include "pipeline/support.h"
+#include "quant/method.h"
 
 namespace twofold {
 namespace {
@@ -25,7 +26,7 @@ struct Case {
   std::map<std::string, std::string> params = {};
 };
 const Case kCases[] = {
-    {"r16-u2", "rtn", 2},
+    {"r16-u2", "hadamard-gptq", 2},  // nearest rounding leaves no text at 2 bits
     {"r16-u3-g32", "rtn", 3, 32},
     {"r16-u4", "rtn", 4},
     {"r16-u4-g128", "rtn", 4, 128},
@@ -33,11 +34,12 @@ const Case kCases[] = {
     {"r16-u6", "rtn", 6},
     {"r16-u8", "rtn", 8},
     {"r16-s4-g64", "rtn", 4, 64, {{"zero", "symmetric"}}},
-    {"r16-c2-m", "rtn", 2, 0, {{"zero", "centered"}, {"scale-per", "tensor"}}},
+    {"r16-c2-m", "quip", 2},
     {"r16-zf3", "rtn", 3, 0, {{"zero", "float"}}},
     {"r16-t3", "pot", 3},
     {"r16-t4", "pot", 4},
     {"r16-t5w", "pot", 5},
+    {"r16-tr2", "trellis", 2, 0, {{"explore", "weights"}, {"effort", "fast"}}},
     {"r16-rt2", "bcq", 2},
     {"r16-rt3", "bcq", 3},
     {"r16-rt4", "bcq", 4},
@@ -60,9 +62,13 @@ class Int8Text : public ::testing::TestWithParam<Case> {
     flags.block.bits = c.bits;
     flags.block.group = c.group;
     flags.block.params = c.params;
-    quantize_model(open_model(source), recipe_from_flags(flags),
-                   {.output = folder_ / "model", .force = true, .command_line = "test"},
-                   {.pool = pool_});
+    QuantizeOptions options{.output = folder_ / "model", .force = true, .command_line = "test"};
+    if (needs_moment(choose_method(flags.block))) {
+      const std::string text = testing::read_file(source / "input.txt");
+      testing::write_file(folder_ / "train.txt", text.substr(0, text.size() / 10 * 9));
+      options.calibration = {.files = {folder_ / "train.txt"}, .samples = 256, .context = 64};
+    }
+    quantize_model(open_model(source), recipe_from_flags(flags), options, {.pool = pool_});
     auto model = Model::load(folder_ / "model");
     for (const Slot& slot : model->files().slots) {
       if (slot.layer < 0 || slot.shape.size() != 2) continue;
@@ -135,10 +141,7 @@ TEST_P(Int8Text, IsTheScalarKernelsAndNearlyThatOfFloatActivations) {
   for (size_t i = 0; i < exact.size(); ++i) same += exact[i] == rounded[i] ? 1 : 0;
   const double agreement = static_cast<double>(same) / static_cast<double>(exact.size());
   RecordProperty("agreement", fmt::format("{:.4f}", agreement));
-  // Rounded to nearest without calibration, 3 bits measure 0.989 (t3) to 0.993, 2 bits 0.969 (one
-  // scale for a matrix) to 0.990.
-  const double bounds[] = {0.965, 0.988, 0.99};
-  EXPECT_GE(agreement, bounds[std::min(GetParam().bits, 4) - 2]);
+  EXPECT_GE(agreement, 0.99);
 }
 
 }  // namespace
