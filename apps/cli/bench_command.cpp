@@ -21,9 +21,10 @@ struct BenchFlags {
 };
 
 bool measures(const BenchRequest& request) {
-  const auto positive = [](int64_t length) { return length > 0; };
-  return std::ranges::any_of(request.prompts, positive) ||
-         std::ranges::any_of(request.generated, positive);
+  const auto some = [](const std::vector<int64_t>& lengths) {
+    return lengths.empty() || std::ranges::any_of(lengths, [](int64_t one) { return one > 0; });
+  };
+  return some(request.prompts) || some(request.generated);
 }
 
 /// @throws Error(kInvalidArgument) on flags that do not go together.
@@ -165,12 +166,14 @@ Command bench_command() {
        .value = "N,...",
        .target = &request.prompts,
        .help = "lengths of prompts; 0 = none",
-       .min = 0},
+       .min = 0,
+       .fallback = fmt::format("{}, at most the model's context", kBenchPrompt)},
       {.names = "-n,--generate",
        .value = "N,...",
        .target = &request.generated,
        .help = "numbers of tokens to generate; 0 = none",
-       .min = 0},
+       .min = 0,
+       .fallback = fmt::format("{}, at most the model's context", kBenchGenerated)},
       {.names = "-d,--depth",
        .value = "N,...",
        .target = &request.depths,

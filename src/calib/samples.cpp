@@ -15,7 +15,7 @@
 namespace twofold {
 namespace {
 
-constexpr int64_t kHeldBackWindows = 4;
+constexpr int64_t kHeldBackTokens = 2048;
 constexpr int64_t kHeldBackContext = 512;
 
 struct Texts {
@@ -139,8 +139,9 @@ CalibrationSamples load_samples(const CalibrationOptions& options, const Tokeniz
     }
     if (seen.insert(window).second) samples.windows.push_back(std::move(window));
   }
-  for (int64_t i = 0; i < kHeldBackWindows; ++i) {
-    std::vector<int32_t> window = stream.take(std::min(context, kHeldBackContext));
+  const int64_t length = std::min(context, kHeldBackContext);
+  for (int64_t i = 0; i < kHeldBackTokens / length; ++i) {
+    std::vector<int32_t> window = stream.take(length);
     if (window.size() >= 2 && !seen.contains(window))
       samples.held_back.push_back(std::move(window));
   }

@@ -36,13 +36,26 @@ struct Test {
   static constexpr int64_t kWarmUpTokens = 4;
 };
 
-std::vector<Test> tests_of(const BenchRequest& request, const ModelConfig& config) {
+/// The lengths asked for; if none are, `usual`, or as much of it as `left` positions admit.
+std::vector<int64_t> lengths_of(const std::vector<int64_t>& asked, int64_t usual, int64_t left,
+                                std::string_view flag, const Context& ctx) {
+  if (!asked.empty() || left < 1) return asked.empty() ? std::vector{usual} : asked;
+  if (left < usual) {
+    ctx.note(fmt::format("{} {} in place of {}: the context leaves no more", flag, left, usual));
+  }
+  return {std::min(usual, left)};
+}
+
+std::vector<Test> tests_of(const BenchRequest& request, const ModelConfig& config,
+                           const Context& ctx) {
   std::vector<Test> tests;
   for (const int64_t depth : request.depths) {
-    for (const int64_t prompt : request.prompts) {
+    const int64_t left = config.context - depth;
+    for (const int64_t prompt : lengths_of(request.prompts, kBenchPrompt, left, "--prompt", ctx)) {
       if (prompt > 0) tests.push_back({.prompt = prompt, .depth = depth});
     }
-    for (const int64_t generated : request.generated) {
+    for (const int64_t generated :
+         lengths_of(request.generated, kBenchGenerated, left, "--generate", ctx)) {
       if (generated > 0) tests.push_back({.generated = generated, .depth = depth});
     }
   }
@@ -186,7 +199,7 @@ std::string BenchRow::test() const {
 std::vector<BenchRow> run_bench(const Model& model, const std::string& name,
                                 const BenchRequest& request, const Context& ctx,
                                 const std::function<void(const BenchRow&)>& on_row) {
-  const std::vector<Test> tests = tests_of(request, model.config());
+  const std::vector<Test> tests = tests_of(request, model.config(), ctx);
   const ModelTraffic traffic = model_traffic(model.files(), ctx);
   std::vector<int64_t> counts = request.threads;
   if (counts.empty()) counts.push_back(ctx.pool.size());

@@ -14,13 +14,16 @@
 
 namespace twofold {
 
+/// Lengths that are measured where none are asked for, if the model's context admits them.
+constexpr int64_t kBenchPrompt = 512, kBenchGenerated = 128;
+
 /// One row for each thread count, depth, and prompt or generation length; lengths of 0 are left
 /// out.
 struct BenchRequest {
-  std::vector<int64_t> prompts = {512};
-  std::vector<int64_t> generated = {128};
-  std::vector<int64_t> depths = {0};  // tokens that the cache holds already
-  std::vector<int64_t> threads = {};  // empty: those of the context
+  std::vector<int64_t> prompts = {};    // empty: kBenchPrompt, or what the context leaves
+  std::vector<int64_t> generated = {};  // empty: kBenchGenerated, or what the context leaves
+  std::vector<int64_t> depths = {0};    // tokens that the cache holds already
+  std::vector<int64_t> threads = {};    // empty: those of the context
   int64_t repetitions = 5;
 };
 

@@ -187,6 +187,21 @@ TEST(Bench, RowsAreTheProductOfTheListsAndTheirFiguresFit) {
   EXPECT_NEAR(rows[0].tokens_per_second / mean, 1, 1e-12);
 }
 
+TEST(Bench, UsualLengthsAreCutToTheContextAndLengthsAskedForAreNot) {
+  ThreadPool pool(1);
+  std::string log;
+  const Context ctx{.pool = pool, .log = [&](std::string_view line) { log += line; }};
+  const auto model = Model::load(testing::shakespeare());  // 64 positions
+  const auto rows = run_bench(*model, "m", {.depths = {24}, .repetitions = 1}, ctx);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].prompt, 40);
+  EXPECT_EQ(rows[1].generated, 40);
+  EXPECT_NE(log.find("--prompt 40 in place of 512"), std::string::npos) << log;
+  EXPECT_NE(log.find("--generate 40 in place of 128"), std::string::npos) << log;
+  error_of([&] { run_bench(*model, "m", {.prompts = {65}, .generated = {0}}, ctx); },
+           ErrorCode::kInvalidArgument);
+}
+
 TEST(Bench, TablesHaveARowPerTest) {
   BenchRow row;
   row.model = "a,\"b\"";
@@ -216,7 +231,7 @@ TEST(Bench, RefusesWhatCannotBeMeasured) {
   const auto bench = [&](const BenchRequest& request, const std::atomic<bool>* flag = nullptr) {
     run_bench(*model, "m", request, {.pool = pool, .cancel = flag});
   };
-  error_of([&] { bench({.prompts = {0}, .generated = {}}); }, ErrorCode::kInvalidArgument);
+  error_of([&] { bench({.prompts = {0}, .generated = {0}}); }, ErrorCode::kInvalidArgument);
   error_of([&] { bench({.repetitions = 0}); }, ErrorCode::kInvalidArgument);
   const std::string beyond =
       error_of([&] { bench({.depths = {kSyntheticContext}}); }, ErrorCode::kInvalidArgument);
