@@ -38,7 +38,9 @@ class AlignedBuffer {
 
   /// Grows to at least `size` elements; the contents are lost when it grows.
   void ensure(size_t size) {
-    if (size > size_) *this = AlignedBuffer(size);
+    if (size <= size_) return;
+    *this = {};  // old and new are never held together
+    *this = AlignedBuffer(size);
   }
 
  private:

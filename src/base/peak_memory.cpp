@@ -9,10 +9,14 @@
 
 namespace twofold {
 
-bool reset_peak_memory() {
+void release_freed_memory() {
 #ifdef __GLIBC__
   ::malloc_trim(0);
 #endif
+}
+
+bool reset_peak_memory() {
+  release_freed_memory();
   std::ofstream file("/proc/self/clear_refs");
   file << "5" << std::flush;
   return file.good();

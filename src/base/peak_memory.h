@@ -7,6 +7,10 @@
 
 namespace twofold {
 
+/// Gives pages that only freed memory lies on back to the system, in the arenas of all threads
+/// (glibc; elsewhere nothing).
+void release_freed_memory();
+
 /// Gives freed memory back to the system and sets the mark to what is resident now, so that
 /// `peak_memory_bytes` tells the peak from here on (Linux: "5" to /proc/self/clear_refs).
 /// @return false if the system has no such thing: the mark then stays where it is.

@@ -15,8 +15,7 @@ namespace twofold {
 
 namespace {
 
-/// Tokens of one forward call, and bounds of one chunk of logits.
-constexpr int64_t kBatchTokens = 2048;
+/// Bounds of one chunk of logits.
 constexpr int64_t kChunkRows = 256;
 constexpr int64_t kChunkFloats = int64_t{16} << 20;  // 64 MiB
 
@@ -319,11 +318,11 @@ std::vector<ScoreWindow> cut_texts(const Protocol& protocol,
 }
 
 /// Number of windows from `begin` on that go into one forward call.
-int64_t batch_size(std::span<const ScoreWindow> windows) {
+int64_t batch_size(std::span<const ScoreWindow> windows, int64_t most_tokens) {
   int64_t tokens = 0, count = 0;
   for (const ScoreWindow& window : windows) {
     tokens += std::ssize(window.ids);
-    if (count > 0 && tokens > kBatchTokens) break;
+    if (count > 0 && tokens > most_tokens) break;
     ++count;
   }
   return count;
@@ -377,7 +376,7 @@ std::vector<EvalResult> evaluate_all(std::span<const Model* const> models, const
   const std::span<const ScoreWindow> rest(windows);
   for (int64_t begin = 0; begin < std::ssize(windows);) {
     ctx.report("evaluate", begin, std::ssize(windows));
-    const int64_t count = batch_size(rest.subspan(begin));
+    const int64_t count = batch_size(rest.subspan(begin), request.batch_tokens);
     scorer.score(rest.subspan(begin, count));
     begin += count;
   }

@@ -17,8 +17,9 @@ namespace twofold {
 
 struct EvalRequest {
   std::string protocol;
-  int64_t window = 0;       // 0 = the protocol's; otherwise part of its reported name
-  int64_t max_windows = 0;  // 0 = all
+  int64_t window = 0;           // 0 = the protocol's; otherwise part of its reported name
+  int64_t max_windows = 0;      // 0 = all
+  int64_t batch_tokens = 2048;  // of one forward call, unless a window is longer
 };
 
 /// Over all scored positions. Quantile q is the value at rank ceil(q n).

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "io/file.h"
 #include "pipeline/hidden_states.h"
+#include "pipeline/self_score.h"
 #include "quant/row_chunks.h"
 
 namespace twofold {
@@ -23,8 +24,8 @@ constexpr int64_t kThreadBytes = int64_t{1} << 20;
 /// Tables and codes that do not grow with the model, allocator slack, pages of the program that are
 /// not read before the work starts.
 constexpr int64_t kFixedBytes = int64_t{3} << 20;
-/// Tokens and rows of logits that scoring holds at once (eval/evaluate.cpp).
-constexpr int64_t kScoreTokens = 2048, kScoreRows = 256, kScoreFloats = int64_t{16} << 20;
+/// Rows of logits that scoring holds at once (eval/evaluate.cpp).
+constexpr int64_t kScoreRows = 256, kScoreFloats = int64_t{16} << 20;
 
 struct Longest {
   int64_t all = 0, longest = 0;  // tokens
@@ -211,8 +212,12 @@ class Counter {
   void add_score() {
     const ModelConfig& config = request_.source.config;
     const int64_t rows = std::clamp<int64_t>(kScoreFloats / config.vocab_size, 1, kScoreRows);
-    offer(request_.source.checkpoint->stored_bytes() + activation_bytes(config, kScoreTokens) +
-              rows * config.vocab_size * kFloat,
+    int64_t widest = 0;  // input of a matrix: a transform makes a copy of it
+    for (const Slot& slot : request_.source.slots) {
+      if (slot.layer >= 0 && slot.shape.size() == 2) widest = std::max(widest, slot.shape[1]);
+    }
+    offer(request_.source.checkpoint->stored_bytes() + activation_bytes(config, kScoreBatchTokens) +
+              kScoreBatchTokens * widest * kFloat + rows * config.vocab_size * kFloat,
           "score");
   }
 

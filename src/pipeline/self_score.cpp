@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/peak_memory.h"
 #include "engine/load_tokenizer.h"
 #include "eval/evaluate.h"
 #include "io/file.h"
@@ -23,11 +24,13 @@ std::string_view sequence_protocol() {
 /// Loss of one model; its pages are given back. @param tokens out: targets scored.
 double loss_of(const ModelFiles& files, std::span<const std::vector<int32_t>> texts,
                int64_t& tokens, const Context& ctx) {
+  release_freed_memory();  // of the solves, of the model scored before
   const auto model = Model::load(files);
   double loss = std::numeric_limits<double>::infinity();
   try {
     const EvalResult result =
-        evaluate(*model, nullptr, texts, 0, {.protocol = std::string(sequence_protocol())},
+        evaluate(*model, nullptr, texts, 0,
+                 {.protocol = std::string(sequence_protocol()), .batch_tokens = kScoreBatchTokens},
                  {.config = model->config()}, ctx);
     loss = result.nats_per_token;
     tokens = result.tokens;

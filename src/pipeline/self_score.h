@@ -11,6 +11,10 @@
 
 namespace twofold {
 
+/// Tokens that go through a model together while it is scored: enough for full speed, with fewer
+/// activations in memory than quantizing has.
+inline constexpr int64_t kScoreBatchTokens = 512;
+
 /// Scores the folder `result` and its source on the held-back tokens of `samples`, each sequence
 /// from its start. A loss that is not finite is infinite.
 /// @return nothing if no tokens were held back.
