@@ -29,6 +29,7 @@ struct ParamUse {
   std::string importance_unread = {};  // why no part reads the importance of columns; or empty
   std::string moment_unread = {};      // why no part reads the second moment; or empty
   std::string refit_unread = {};       // why the grid has no refit; or empty
+  std::string loop_unread = {};        // why the rounding has no loop over columns; or empty
 };
 
 struct ParamSpec {

@@ -187,11 +187,21 @@ class Rater {
     }
   }
 
+  /// A matrix that another method takes, which has neither rate, gains nothing from more bits.
+  bool same_at_the_higher_rate(const PlannedTensor& linear) const {
+    const RecipeRule& rule = recipe_.rules[*deciding_rule(recipe_, linear.slot)];
+    MethodRequest higher = rule.request;
+    higher.bits = static_cast<int>(std::floor(*rule.mean_bits)) + 1;
+    const std::vector<int64_t>& shape = linear.slot.shape;
+    return choose_method(higher, shape[0], shape[1]).bits == linear.choice->bits;
+  }
+
   void rate(const PlannedInput& input, const SecondMoment& moment, Divergence& divergence) {
     for (const PlannedTensor& linear : input.linears) {
       if (!is_rated(linear)) continue;
       const Slot& slot = linear.slot;
       const int64_t rows = slot.shape[0], cols = slot.shape[1];
+      if (same_at_the_higher_rate(linear)) continue;
       const AlignedBuffer<float> weights = load_matrix(slot, ctx_);
       AlignedBuffer<float> changed(weights.size());
       const Problem problem{.weight = {weights.data(), rows, cols},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ranges>
 
 #include "base/error.h"
 #include "base/registry.h"
@@ -55,6 +56,9 @@ ParamUse use_of(const MethodChoice& choice, const Transform& transform, const Gr
       grid.refit_unread != nullptr
           ? grid.refit_unread(choice.params)
           : fmt::format("grid {} keeps the parameters it was fitted with", grid.name);
+  if (!rounding.needs_moment) {
+    use.loop_unread = fmt::format("rounding {} has no loop over columns", rounding.name);
+  }
   if (rounding.needs_moment || transform.needs_moment(choice.params)) return use;
   use.moment_unread = use.importance_unread;
   if (use.moment_unread.empty() && !rounding.weighs_by_moment(choice.params)) {
@@ -74,18 +78,25 @@ void check_group(const Grid& grid, int64_t group) {
   }
 }
 
-}  // namespace
+struct Parts {
+  const Method& method;
+  const Transform& transform;
+  const Grid& grid;
+  const Rounding& rounding;
+};
 
-const Method& find_method(std::string_view name) {
-  return find_entry(all_methods(), "--method", name);
+Parts parts_of(const MethodRequest& request) {
+  const Method& method = find_method(request.method);
+  return {.method = method,
+          .transform = find_transform(or_default(request.transform, method.transform)),
+          .grid = find_grid(or_default(request.grid, method.grid)),
+          .rounding = find_rounding(or_default(request.rounding, method.rounding))};
 }
 
-MethodChoice choose_method(const MethodRequest& request) {
-  const Method& method = find_method(request.method);
-  const Transform& transform = find_transform(or_default(request.transform, method.transform));
-  const Grid& grid = find_grid(or_default(request.grid, method.grid));
-  const Rounding& rounding = find_rounding(or_default(request.rounding, method.rounding));
-
+/// All settings decided; whether each is read is not looked at.
+MethodChoice complete(const MethodRequest& request, const Parts& parts,
+                      std::span<const ParamSpec> specs) {
+  const auto& [method, transform, grid, rounding] = parts;
   MethodChoice choice{.method = std::string(method.name),
                       .transform = std::string(transform.name),
                       .grid = std::string(grid.name),
@@ -93,7 +104,6 @@ MethodChoice choose_method(const MethodRequest& request) {
                       .group = request.group.value_or(method.default_group),
                       .params = {},
                       .note = {}};
-  const std::vector<ParamSpec> specs = specs_of(transform, grid, rounding);
   choice.params = complete_params(specs, known_defaults(method, specs), request.params);
   const int needed = grid.needed_bits(choice.params);
   choice.bits = request.bits.value_or(
@@ -101,7 +111,37 @@ MethodChoice choose_method(const MethodRequest& request) {
   check_group(grid, choice.group);
   grid.check({.bits = choice.bits, .group = choice.group, .params = choice.params, .where = {}});
   rounding.check(choice.params, grid.width);
-  check_read(specs, request.params, use_of(choice, transform, grid, rounding));
+  return choice;
+}
+
+/// `given` without what the parts of `request` do not know or would not read.
+std::map<std::string, std::string> read_by(MethodRequest request,
+                                           std::map<std::string, std::string> given) {
+  const Parts parts = parts_of(request);
+  const auto specs = specs_of(parts.transform, parts.grid, parts.rounding);
+  std::erase_if(given, [&](const auto& setting) {
+    return std::ranges::find(specs, setting.first, &ParamSpec::name) == specs.end();
+  });
+  request.params = given;
+  const MethodChoice choice = complete(request, parts, specs);
+  const ParamUse use = use_of(choice, parts.transform, parts.grid, parts.rounding);
+  for (const ParamSpec& spec : specs) {
+    if (spec.unread != nullptr && !spec.unread(use).empty()) given.erase(std::string(spec.name));
+  }
+  return given;
+}
+
+}  // namespace
+
+const Method& find_method(std::string_view name) {
+  return find_entry(all_methods(), "--method", name);
+}
+
+MethodChoice choose_method(const MethodRequest& request) {
+  const Parts parts = parts_of(request);
+  const auto specs = specs_of(parts.transform, parts.grid, parts.rounding);
+  MethodChoice choice = complete(request, parts, specs);
+  check_read(specs, request.params, use_of(choice, parts.transform, parts.grid, parts.rounding));
   return choice;
 }
 
@@ -124,12 +164,14 @@ MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t c
   const std::string_view narrow = find_method(choice.method).narrow;
   const int64_t width = find_grid(choice.grid).width;
   if (narrow.empty() || std::min(rows, cols) >= width) return choice;
+  MethodRequest next{
+      .method = std::string(narrow), .transform = choice.transform, .rounding = choice.rounding};
   const Grid& grid = find_grid(find_method(narrow).grid);
-  MethodChoice other =
-      choose_method({.method = std::string(narrow),
-                     .bits = std::clamp(choice.bits, grid.min_bits, grid.max_bits)});
-  other.note = fmt::format("{} instead of {}: a side of [{}, {}] is below {}", narrow,
-                           choice.method, rows, cols, width);
+  next.bits = std::clamp(choice.bits, grid.min_bits, grid.max_bits);
+  next.params = read_by(next, request.params);
+  MethodChoice other = choose_method(next);
+  other.note = fmt::format("{} with {} bits instead of {} with {}: a side of [{}, {}] is below {}",
+                           narrow, other.bits, choice.method, choice.bits, rows, cols, width);
   return other;
 }
 

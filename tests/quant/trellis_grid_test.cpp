@@ -139,7 +139,10 @@ TEST(TrellisMethods, LeaveNarrowMatricesToAnotherMethod) {
       const MethodChoice choice = choose_method(request, rows, cols);
       EXPECT_EQ(choice.grid, "levels");
       EXPECT_EQ(choice.bits, 2);
-      EXPECT_NE(choice.note.find(name), std::string::npos);
+      EXPECT_EQ(choice.note, fmt::format("hadamard-levels with 2 bits instead of {} with 1: a side "
+                                         "of [{}, {}] is below 16",
+                                         name, rows, cols));
+      EXPECT_EQ(choice.transform, choose_method(request).transform);
       const std::vector<float> w = normal_numbers(rows * cols, 0.02, "narrow");
       const SecondMoment moment = correlated_moment(cols);
       ThreadPool pool(1, false);
@@ -147,6 +150,29 @@ TEST(TrellisMethods, LeaveNarrowMatricesToAnotherMethod) {
           solve(choice, {.weight = {w.data(), rows, cols}, .moment = &moment}, {.pool = pool});
       EXPECT_EQ(solution.notes.front(), choice.note);
     }
+  }
+}
+
+TEST(TrellisMethods, PassOnWhatTheOtherMethodReads) {
+  MethodRequest request{.method = "trellis", .rounding = "nearest", .params = {{"window", "6"}}};
+  EXPECT_EQ(choose_method(request, 8, 64).rounding, "nearest");
+  request.rounding = "";
+  request.params = {{"window", "6"}, {"explore", "off"}, {"damping", "0.5"}, {"effort", "max"}};
+  const MethodChoice choice = choose_method(request, 8, 64);
+  EXPECT_EQ(choice.params.get_choice("explore"), "off");
+  EXPECT_EQ(choice.params.get_float("damping"), 0.5);
+  EXPECT_FALSE(choice.params.has("window"));
+}
+
+TEST(TrellisMethods, RefusePassesAfterALoopThatIsNone) {
+  const MethodRequest request{
+      .method = "trellis", .rounding = "nearest", .params = {{"effort", "max"}}};
+  try {
+    choose_method(request);
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(),
+                 "--effort: 'max' has no effect: rounding nearest has no loop over columns");
   }
 }
 
@@ -175,6 +201,14 @@ TEST_F(TrellisLoop, LosesLessThanNearestAndLessStillInTheLoop) {
   const double loop = solve_with({{"explore", "loop"}}, 1).proxy_loss;
   EXPECT_LT(weights, 0.9 * nearest);
   EXPECT_LT(loop, weights);
+}
+
+TEST_F(TrellisLoop, LosesLessWithPassesAfterIt) {
+  for (const char* explore : {"weights", "loop"}) {
+    const double normal = solve_with({{"explore", explore}}, 1).proxy_loss;
+    const double most = solve_with({{"explore", explore}, {"effort", "max"}}, 1).proxy_loss;
+    EXPECT_LT(most, normal) << explore;
+  }
 }
 
 TEST_F(TrellisLoop, DoesNotDependOnThreads) {

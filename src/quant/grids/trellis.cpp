@@ -169,6 +169,10 @@ std::string importance_unread(const Params& /*params*/) {
 
 std::string refit_unread(const Params& /*params*/) { return {}; }
 
+std::string effort_unread(const ParamUse& use) {
+  return use.params.get_choice("effort") == "max" ? use.loop_unread : std::string();
+}
+
 void check(const GridRequest& request) {
   check_bits(trellis_grid(), request);
   trained_trellis_code(request.bits, window(request.params));
@@ -197,7 +201,8 @@ const Grid& trellis_grid() {
                   .help = "search for the stream of a tile: in one pass (fast), in two, of which "
                           "the first finds where its ends meet (normal), and again after a loop, "
                           "with the final errors of the other tiles (max)",
-                  .choices = {"fast", "normal", "max"}}},
+                  .choices = {"fast", "normal", "max"},
+                  .unread = effort_unread}},
       .min_bits = 1,
       .max_bits = 4,
       .groups = false,
