@@ -17,7 +17,8 @@ void run_inspect(const InspectFlags& flags, Session& session) {
   const QuantizeReport report = inspect_model(files);
   if (session.json()) return session.print_json(to_json(report));
   session.print(model_summary(files) + "\n" + matrix_table(report) + "\n" +
-                others_table(*report.others) + "\n" + report_summary(report));
+                others_table(*report.others) + "\n" + kinds_table(report) + "\n" +
+                report_summary(report));
 }
 
 }  // namespace
@@ -26,6 +27,9 @@ Command inspect_command() {
   const auto flags = std::make_shared<InspectFlags>();
   Command command{.name = "inspect",
                   .summary = "Shows the matrices of a model: method, format, bits, bytes, loss.",
+                  .details =
+                      "Every byte is counted by what it holds. Reads headers, not weights: doctor, "
+                      "generate and eval load the matrices and refuse damaged ones.",
                   .common = std::make_shared<CommonFlags>(),
                   .flags = {model_flag(flags->model)},
                   .json_keys = inspect_json_keys(),

@@ -52,6 +52,26 @@ std::string others_table(const OtherBytes& others) {
   return text_table(columns, rows);
 }
 
+std::string kinds_table(const QuantizeReport& report) {
+  const ByteKinds kinds = kinds_of(report.matrices);
+  std::vector<std::pair<std::string, int64_t>> counts;
+  for (const ByteKind& kind : all_byte_kinds()) {
+    if (kinds.*kind.bytes > 0) counts.emplace_back(kind.name, kinds.*kind.bytes);
+  }
+  int64_t others = 0;
+  for (const TensorReport& tensor : report.others->tensors) {
+    if (tensor.counted_with.empty()) others += tensor.bytes;
+  }
+  counts.emplace_back("other tensors", others);
+  counts.emplace_back("headers and padding between tensors", report.others->headers);
+  std::vector<std::vector<std::string>> rows;
+  for (const auto& [name, bytes] : counts) {
+    const double share = 100 * static_cast<double>(bytes) / static_cast<double>(report.bytes);
+    rows.push_back({name, fmt::format("{}", bytes), fmt::format("{:.2f}", share)});
+  }
+  return text_table({{"what bytes hold"}, {"bytes", true}, {"%", true}}, rows);
+}
+
 std::string report_summary(const QuantizeReport& report) {
   return fmt::format(
       "bits        {:.4f} per weight of the quantized matrices, {:.4f} with everything\n"
@@ -126,6 +146,11 @@ std::vector<JsonKey> report_json_keys() {
 std::vector<JsonKey> inspect_json_keys() {
   std::vector<JsonKey> keys = report_json_keys();
   for (JsonKey key : std::initializer_list<JsonKey>{
+           {"matrices[].bytes_by_kind",
+            "an object: kind -> bytes, whose sum is bytes: numbers (not packed), codes, scales, "
+            "zeros, offsets, tables, transforms (vectors; signs and factors are stored as seeds), "
+            "padding"},
+           {"bytes_by_kind", "the same of all matrices"},
            {"other_tensors", "what no matrix has, a list, one object per tensor"},
            {"other_tensors[].name", "tensor name"},
            {"other_tensors[].format", "the stored type"},

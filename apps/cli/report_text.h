@@ -19,6 +19,8 @@ std::string matrix_table(const QuantizeReport& report);
 std::string rate_table(const RatePlan& plan);
 /// A row per tensor that no matrix has, and one for headers.
 std::string others_table(const OtherBytes& others);
+/// Every byte of the weight files by what it holds; of a report of inspect_model.
+std::string kinds_table(const QuantizeReport& report);
 /// Bits and bytes of the whole.
 std::string report_summary(const QuantizeReport& report);
 /// What is known of the run that wrote it: calibration, score, time, memory.

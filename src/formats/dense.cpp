@@ -40,6 +40,10 @@ int64_t dense_bytes(const Format& format, int64_t rows, int64_t cols) {
   return checked_mul(checked_mul(rows, cols, format.name), element_bytes(format), format.name);
 }
 
+ByteKinds dense_kinds(const Format& format, int64_t rows, int64_t cols) {
+  return {.numbers = dense_bytes(format, rows, cols)};
+}
+
 [[noreturn]] void no_codes(const Format& format) {
   fail(ErrorCode::kInvalidArgument, format.name, "a dense format holds no codes");
 }
@@ -95,6 +99,7 @@ const FormatFamily& dense_family() {
                                        .parse = parse,
                                        .name_for = name_for,
                                        .packed_bytes = dense_bytes,
+                                       .byte_kinds = dense_kinds,
                                        .pack = refuse_pack,
                                        .unpack = refuse_unpack,
                                        .decode_row = decode_row,

@@ -1,5 +1,6 @@
 #include "formats/format.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -23,6 +24,12 @@ Blob new_blob(int64_t size) {
   const auto owner = std::make_shared<AlignedBuffer<std::byte>>(static_cast<size_t>(size));
   prefer_large_pages(owner->span());
   return {{{DType::kU8, {size}, owner->span()}, owner}, owner->span()};
+}
+
+/// Of a block of rows; what belongs to the whole matrix follows the last one.
+int64_t block_bytes(const PackedMatrix& packed) {
+  return packed_bytes(packed.format, 2 * kBlockRows, packed.cols) -
+         packed_bytes(packed.format, kBlockRows, packed.cols);
 }
 
 class PackedRows final : public RowSource {
@@ -81,6 +88,29 @@ int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols) {
   return format.family->packed_bytes(format, rows, cols);
 }
 
+std::span<const ByteKind> all_byte_kinds() {
+  static constexpr std::array kKinds = {
+      ByteKind{"numbers", &ByteKinds::numbers},       ByteKind{"codes", &ByteKinds::codes},
+      ByteKind{"scales", &ByteKinds::scales},         ByteKind{"zeros", &ByteKinds::zeros},
+      ByteKind{"offsets", &ByteKinds::offsets},       ByteKind{"tables", &ByteKinds::tables},
+      ByteKind{"transforms", &ByteKinds::transforms}, ByteKind{"padding", &ByteKinds::padding}};
+  return kKinds;
+}
+
+int64_t ByteKinds::sum() const {
+  int64_t sum = 0;
+  for (const ByteKind& kind : all_byte_kinds()) sum += this->*kind.bytes;
+  return sum;
+}
+
+void ByteKinds::add(const ByteKinds& other) {
+  for (const ByteKind& kind : all_byte_kinds()) this->*kind.bytes += other.*kind.bytes;
+}
+
+ByteKinds byte_kinds(const Format& format, int64_t rows, int64_t cols) {
+  return format.family->byte_kinds(format, rows, cols);
+}
+
 PackedMatrix pack(const QuantizedMatrix& q, ThreadPool& pool) {
   validate(q, pool);
   PackedMatrix packed{format_for(q.scheme), q.rows, q.cols, {}};
@@ -107,13 +137,25 @@ void put_rows(const PackedMatrix& part, int64_t begin, PackedMatrix& whole) {
   const std::span<const std::byte> from = part.bytes.view.bytes;
   // The blob is one of new_packed, whose owner may write to it.
   auto* to = const_cast<std::byte*>(whole.bytes.view.bytes.data());
-  const int64_t block = packed_bytes(format, 2 * kBlockRows, whole.cols) -
-                        packed_bytes(format, kBlockRows, whole.cols);
+  const int64_t block = block_bytes(whole);
   const auto blocks = static_cast<size_t>(ceil_div(part.rows, kBlockRows) * block);
   std::memcpy(to + begin / kBlockRows * block, from.data(), blocks);
   if (begin != 0) return;
   const auto tail = static_cast<size_t>(ceil_div(whole.rows, kBlockRows) * block);
   std::memcpy(to + tail, from.data() + blocks, from.size() - blocks);
+}
+
+PackedMatrix first_rows(const PackedMatrix& whole, int64_t rows) {
+  TWOFOLD_ASSERT(rows == whole.rows || (rows < whole.rows && rows % kBlockRows == 0));
+  PackedMatrix part{whole.format, rows, whole.cols, {}};
+  Blob blob = new_blob(packed_bytes(whole.format, rows, whole.cols));
+  const std::span<const std::byte> from = whole.bytes.view.bytes;
+  const auto blocks = static_cast<size_t>(ceil_div(rows, kBlockRows) * block_bytes(whole));
+  const size_t tail = blob.bytes.size() - blocks;
+  std::ranges::copy(from.first(blocks), blob.bytes.begin());
+  std::ranges::copy(from.last(tail), blob.bytes.last(tail).begin());
+  part.bytes = std::move(blob.tensor);
+  return part;
 }
 
 PackedMatrix pack_dense(const Format& format, Matrix<const float> weight) {

@@ -45,6 +45,26 @@ struct PackedMatrix {
   Tensor bytes;  // one blob, 64-byte aligned when mapped from our own files
 };
 
+/// Bytes of a stored matrix by what they hold.
+struct ByteKinds {
+  int64_t numbers = 0;  // of a matrix that is not packed, blocks of GGUF files included
+  int64_t codes = 0;    // a last byte that they fill in part included
+  int64_t scales = 0;   // of rows, groups or the matrix
+  int64_t zeros = 0;    // stored ones
+  int64_t offsets = 0;
+  int64_t tables = 0;      // levels, integers of planes, their exponent; mixing and checksum
+  int64_t transforms = 0;  // vectors beside the blob; signs and factors are stored as seeds
+  int64_t padding = 0;     // of rows, columns and lines
+  int64_t sum() const;
+  void add(const ByteKinds& other);
+};
+struct ByteKind {
+  std::string_view name;
+  int64_t ByteKinds::*bytes;
+};
+/// The members of ByteKinds with their names.
+std::span<const ByteKind> all_byte_kinds();
+
 /// One layout family: a row of the registry.
 struct FormatFamily {
   std::string_view name, help;
@@ -55,6 +75,8 @@ struct FormatFamily {
   std::string (*name_for)(const Scheme& scheme);
   /// Bytes of the blob. @throws Error(kCorruptFile) on overflow.
   int64_t (*packed_bytes)(const Format& format, int64_t rows, int64_t cols);
+  /// Those bytes by kind; their sum is packed_bytes.
+  ByteKinds (*byte_kinds)(const Format& format, int64_t rows, int64_t cols);
   /// Writes the blob; `out` has packed_bytes bytes, fully written (padding is zero).
   /// Blocks of rows are shared among the threads of `pool`.
   void (*pack)(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
@@ -81,6 +103,8 @@ Format parse_format(std::string_view name);
 Format format_for(const Scheme& scheme);
 
 int64_t packed_bytes(const Format& format, int64_t rows, int64_t cols);
+/// The same by kind. @throws as packed_bytes.
+ByteKinds byte_kinds(const Format& format, int64_t rows, int64_t cols);
 /// Packs into the format of the scheme. The transform is not part of the blob.
 /// @throws Error(kInvalidArgument) if no format holds the scheme, Error(kInternal) as `validate`.
 PackedMatrix pack(const QuantizedMatrix& q, ThreadPool& pool);
@@ -92,6 +116,8 @@ PackedMatrix new_packed(const Format& format, int64_t rows, int64_t cols);
 /// are part.rows unless they are the last ones. What belongs to the whole matrix comes from the
 /// part that begins at 0. Thread-safe for disjoint rows.
 void put_rows(const PackedMatrix& part, int64_t begin, PackedMatrix& whole);
+/// A copy of the first `rows` rows of a packed matrix: a multiple of 16, or all.
+PackedMatrix first_rows(const PackedMatrix& whole, int64_t rows);
 /// Dense pack: rows of float32 stored as f32, f16 or bf16.
 PackedMatrix pack_dense(const Format& format, Matrix<const float> weight);
 /// @throws Error(kInvalidArgument) for a dense format, Error(kCorruptFile) as `check_packed`.

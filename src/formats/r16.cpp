@@ -240,6 +240,11 @@ int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols) {
   return r16_layout(format.scheme, rows, cols, format.name).total_bytes;
 }
 
+ByteKinds r16_byte_kinds(const Format& format, int64_t rows, int64_t cols) {
+  return r16_byte_kinds(format.scheme, r16_layout(format.scheme, rows, cols, format.name),
+                        format.name);
+}
+
 void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
               ThreadPool& pool) {
   const R16Layout layout = r16_layout(q.scheme, q.rows, q.cols, format.name);
@@ -375,6 +380,7 @@ FormatFamily r16_family(const R16Family& own) {
           .parse = own.parse,
           .name_for = own.name_for,
           .packed_bytes = r16_packed_bytes,
+          .byte_kinds = r16_byte_kinds,
           .pack = r16_pack,
           .unpack = r16_unpack,
           .decode_row = r16_decode_row,

@@ -15,6 +15,7 @@
 namespace twofold {
 
 int64_t r16_packed_bytes(const Format& format, int64_t rows, int64_t cols);
+ByteKinds r16_byte_kinds(const Format& format, int64_t rows, int64_t cols);
 void r16_pack(const Format& format, const QuantizedMatrix& q, std::span<std::byte> out,
               ThreadPool& pool);
 QuantizedMatrix r16_unpack(const PackedMatrix& packed);

@@ -88,7 +88,7 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   if (affine && scheme.zero == ZeroKind::kUnsigned) out.zero_bytes = 1;
   if (affine && scheme.zero == ZeroKind::kFloat) out.zero_bytes = 2;
   out.level_bytes = affine ? 0 : bytes_of(scheme.level_type);
-  const int64_t offset_bytes = !affine && scheme.has_offset ? 2 : 0;
+  out.offset_bytes = !affine && scheme.has_offset ? 2 : 0;
   out.table_bytes =
       scheme.planes ? scheme.bits : out.level_bytes << (trellis ? kTrellisIndexBits : scheme.bits);
 
@@ -99,7 +99,7 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   const int64_t scales = mul(out.scale_sets, kBlockRows);
   out.zeros_at = add(out.scales_at, mul(scales, 2));
   out.offsets_at = add(out.zeros_at, mul(scales, out.zero_bytes));
-  out.tables_at = add(out.offsets_at, mul(scales, offset_bytes));
+  out.tables_at = add(out.offsets_at, mul(scales, out.offset_bytes));
   const int64_t tables = mul(mul(out.table_sets, kBlockRows), out.table_bytes);
   out.block_bytes = round_up(add(add(out.tables_at, tables), kLineBytes), kLineBytes) - kLineBytes;
   out.blocks = ceil_div(rows, kBlockRows);
@@ -112,6 +112,27 @@ R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::stri
   }
   out.total_bytes = add(out.tail_at, out.tail_bytes);
   return out;
+}
+
+ByteKinds r16_byte_kinds(const Scheme& scheme, const R16Layout& layout, std::string_view where) {
+  constexpr int64_t kFloat = 4, kExponent = 4, kScale = 2, kSum = 4;
+  const int64_t sets = layout.rows * layout.scale_sets;
+  const bool affine = scheme.kind == ValueKind::kAffine;
+  ByteKinds kinds;
+  const int64_t weights = checked_mul(layout.rows, layout.cols, where);
+  kinds.codes = ceil_div(checked_mul(weights, int64_t{scheme.bits}, where), 8);
+  kinds.scales = sets > 0 ? sets * kScale : kFloat;
+  if (layout.zero_bytes > 0) kinds.zeros = sets > 0 ? sets * layout.zero_bytes : kFloat;
+  kinds.offsets = sets * layout.offset_bytes;
+  if (!affine) {
+    const int64_t tables = layout.table_sets > 0 ? layout.rows * layout.table_sets : 1;
+    kinds.tables = kExponent + tables * layout.table_bytes;
+  }
+  if (scheme.kind == ValueKind::kTrellis) {
+    kinds.tables += kTrellisWindowAt + 1 - kTrellisMixingAt + kSum;
+  }
+  kinds.padding = layout.total_bytes - kinds.sum();
+  return kinds;
 }
 
 }  // namespace twofold

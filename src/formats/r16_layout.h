@@ -61,9 +61,10 @@ struct R16Layout {
   int64_t scale_sets = 0;   // per row: groups, 1, or 0 if the matrix has one scale
   int64_t table_sets = 0;   // per row: groups, 1, or 0 if the matrix has one table
   int64_t scales_at = 0, zeros_at = 0, offsets_at = 0, tables_at = 0;
-  int64_t zero_bytes = 0;   // of one stored zero in a block: 0, 1 or 2
-  int64_t level_bytes = 0;  // of one level
-  int64_t table_bytes = 0;  // of one table: its levels, or the integers of its planes
+  int64_t zero_bytes = 0;    // of one stored zero in a block: 0, 1 or 2
+  int64_t offset_bytes = 0;  // of one offset: 0 or 2
+  int64_t level_bytes = 0;   // of one level
+  int64_t table_bytes = 0;   // of one table: its levels, or the integers of its planes
   int64_t block_bytes = 0, blocks = 0;
   int64_t tail_at = 0, tail_bytes = 0, total_bytes = 0;
 
@@ -72,5 +73,8 @@ struct R16Layout {
 
 /// @throws Error(kCorruptFile) if the bytes do not fit the address space or a side is not positive.
 R16Layout r16_layout(const Scheme& scheme, int64_t rows, int64_t cols, std::string_view where);
+/// The bytes of that layout by what they hold; padding is what no number of the matrix takes.
+/// @throws Error(kCorruptFile) on overflow.
+ByteKinds r16_byte_kinds(const Scheme& scheme, const R16Layout& layout, std::string_view where);
 
 }  // namespace twofold

@@ -274,6 +274,7 @@ const FormatFamily& trellis_family() {
       .parse = parse,
       .name_for = name_for,
       .packed_bytes = r16_packed_bytes,
+      .byte_kinds = r16_byte_kinds,
       .pack = pack_trellis,
       .unpack = unpack_trellis,
       .decode_row = decode_row,

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/json.h"
+#include "formats/format.h"
 #include "pipeline/quantize_model.h"
 #include "pipeline/report.h"
 
@@ -37,6 +38,22 @@ struct Claim {
 };
 using Claims = std::map<const StoredTensor*, Claim>;
 
+/// The bytes of a packed matrix by kind. @throws Error(kCorruptFile) if they are not as many as its
+/// format takes.
+ByteKinds packed_kinds(const Slot& slot, int64_t bytes) {
+  ByteKinds kinds;
+  try {
+    kinds = byte_kinds(parse_format(slot.format), slot.shape[0], slot.shape[1]);
+  } catch (const Error& e) {  // the name comes from a file
+    fail(ErrorCode::kCorruptFile, slot.tensor->where(), e.what());
+  }
+  if (kinds.sum() != bytes) {
+    fail(ErrorCode::kCorruptFile, slot.tensor->where(), "{} [{}, {}] has {} bytes, found {}",
+         slot.format, slot.shape[0], slot.shape[1], kinds.sum(), bytes);
+  }
+  return kinds;
+}
+
 MatrixReport row_of(const Slot& slot, Claims& claims) {
   MatrixReport row;
   row.name = slot.name;
@@ -46,17 +63,20 @@ MatrixReport row_of(const Slot& slot, Claims& claims) {
   if (row.quantized) {
     row.format = slot.format;
     row.bytes = static_cast<int64_t>(slot.tensor->bytes.size());
+    row.kinds = packed_kinds(slot, row.bytes);
     // A vector that several matrices share counts with the first.
     claims[slot.tensor].bytes += row.bytes;
     if (slot.input_scale != nullptr && claims[slot.input_scale].vector_of.empty()) {
       claims[slot.input_scale].vector_of = slot.name;
-      row.bytes += static_cast<int64_t>(slot.input_scale->bytes.size());
+      row.kinds->transforms = static_cast<int64_t>(slot.input_scale->bytes.size());
+      row.bytes += row.kinds->transforms;
     }
     return row;
   }
   row.method = kKeepMethod;
   row.format = lower(slot.tensor->type->name);
   row.bytes = stored_bytes(*slot.tensor->type, slot.shape, slot.name);
+  row.kinds = ByteKinds{.numbers = row.bytes};
   row.proxy_loss = 0;
   claims[slot.tensor].bytes += row.bytes;
   return row;

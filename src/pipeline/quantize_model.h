@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/context.h"
 #include "calib/samples.h"
+#include "formats/format.h"
 #include "model/model_files.h"
 #include "pipeline/recipe.h"
 
@@ -44,10 +46,11 @@ struct MatrixReport {
   std::string name;
   int64_t rows = 0, cols = 0;
   bool quantized = false;
-  std::string method;         // "pot"; kKeepMethod if not quantized
-  std::string format;         // "r16-t4", "f16", "q4_k"
-  nlohmann::json parameters;  // everything MethodChoice says; null if not quantized
-  int64_t bytes = 0;          // with everything the matrix needs
+  std::string method;              // "pot"; kKeepMethod if not quantized
+  std::string format;              // "r16-t4", "f16", "q4_k"
+  nlohmann::json parameters;       // everything MethodChoice says; null if not quantized
+  int64_t bytes = 0;               // with everything the matrix needs
+  std::optional<ByteKinds> kinds;  // of these, their sum; of inspect_model only
   double bits_per_weight = 0;
   std::optional<double> proxy_loss;  // as Solution; nothing if it is not recorded
   double seconds = 0;
@@ -139,8 +142,11 @@ void import_model(const ModelFiles& source, const ImportOptions& options, const 
 
 /// The figures of `inspect`, for any model; methods and losses from the folder's report. Bytes of
 /// matrices, of tensors that are counted with none, and headers are those of the weight files.
+/// Reads headers, not weights: damaged codes and scales are found where a model is loaded.
 /// @throws Error(kIo | kCorruptFile) if a quantized folder has no report that fits it.
 QuantizeReport inspect_model(const ModelFiles& files);
+/// The bytes of all matrices by kind.
+ByteKinds kinds_of(std::span<const MatrixReport> matrices);
 /// The interface of `inspect --json` (docs/folder.md).
 nlohmann::ordered_json to_json(const QuantizeReport& report);
 /// The interface of `quantize --json`: the same, after what is known of the run.

@@ -56,6 +56,20 @@ double bits_over(int64_t bytes, int64_t weights) {
   return weights == 0 ? 0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
 }
 
+OrderedJson to_json(const ByteKinds& kinds) {
+  OrderedJson json;
+  for (const ByteKind& kind : all_byte_kinds()) json[std::string(kind.name)] = kinds.*kind.bytes;
+  return json;
+}
+
+ByteKinds kinds_of(std::span<const MatrixReport> matrices) {
+  ByteKinds sum;
+  for (const MatrixReport& matrix : matrices) {
+    if (matrix.kinds) sum.add(*matrix.kinds);
+  }
+  return sum;
+}
+
 OrderedJson to_json(const MatrixReport& matrix) {
   OrderedJson json;
   json["name"] = matrix.name;
@@ -64,6 +78,7 @@ OrderedJson to_json(const MatrixReport& matrix) {
   json["method"] = matrix.method;
   json["format"] = matrix.format;
   json["bytes"] = matrix.bytes;
+  if (matrix.kinds) json["bytes_by_kind"] = to_json(*matrix.kinds);
   json["bits_per_weight"] = matrix.bits_per_weight;
   json["proxy_loss"] = matrix.proxy_loss ? OrderedJson(*matrix.proxy_loss) : OrderedJson();
   json["seconds"] = matrix.seconds;
@@ -148,6 +163,7 @@ OrderedJson to_json(const QuantizeReport& report) {
   json["matrices"] = OrderedJson::array();
   for (const MatrixReport& matrix : report.matrices) json["matrices"].push_back(to_json(matrix));
   if (!report.others) return json;
+  json["bytes_by_kind"] = to_json(kinds_of(report.matrices));
   json["other_tensors"] = OrderedJson::array();
   for (const TensorReport& tensor : report.others->tensors) {
     json["other_tensors"].push_back(

@@ -24,6 +24,9 @@ void complete_figures(QuantizeReport& report);
 /// reading their weights.
 std::string source_fingerprint(const ModelFiles& source);
 
+/// An object: kind -> bytes.
+nlohmann::ordered_json to_json(const ByteKinds& kinds);
+
 /// Rows of the report, and back.
 /// @throws nlohmann's exceptions from the functions that read, for the caller to name the file.
 nlohmann::ordered_json to_json(const MatrixReport& matrix);

@@ -1,6 +1,8 @@
 // The bytes of R16 blobs: places worked out by hand from docs/formats.md.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/float16.h"
@@ -167,6 +169,95 @@ TEST(R16Layout, CountsEveryByte) {
   QuantizedMatrix q = testing::random_quantized(parse_format("r16-u4-g128").scheme, 64, 512, "b");
   // 4 bits, and (16 + 8) / 128 for scale and zero; 4 groups x 16 x 3 bytes fill lines exactly.
   EXPECT_DOUBLE_EQ(bits_per_weight(pack(q)), 4 + 24.0 / 128);
+}
+
+TEST(ByteKinds, OfEveryFormatAndShapeSumToTheBlob) {
+  for (const FormatFamily& family : all_format_families()) {
+    for (const std::string& name : family.example_names()) {
+      const Format format = parse_format(name);
+      for (const auto& [rows, cols] : {std::pair{1, 1}, {16, 32}, {17, 70}, {48, 128}}) {
+        const ByteKinds kinds = byte_kinds(format, rows, cols);
+        EXPECT_EQ(kinds.sum(), packed_bytes(format, rows, cols)) << name;
+        for (const ByteKind& kind : all_byte_kinds()) {
+          EXPECT_GE(kinds.*kind.bytes, 0) << name << " " << kind.name;
+        }
+        EXPECT_EQ(kinds.numbers > 0, family.dense) << name;
+        if (family.dense) continue;
+        EXPECT_EQ(kinds.codes, (rows * cols * format.scheme.bits + 7) / 8) << name;
+      }
+    }
+  }
+}
+
+TEST(ByteKinds, BytesThatAreNoPaddingAreAtLeastThoseThatAreEverNotZero) {
+  constexpr int64_t kRows = 17, kCols = 96;  // whole steps: a byte of codes has no padding
+  for (const FormatFamily& family : all_format_families()) {
+    if (family.dense) continue;
+    for (const std::string& name : family.example_names()) {
+      const Format format = parse_format(name);
+      std::vector<bool> used(static_cast<size_t>(packed_bytes(format, kRows, kCols)));
+      for (int draw = 0; draw < 8; ++draw) {
+        const PackedMatrix packed = pack(testing::random_quantized(
+            format.scheme, kRows, kCols, fmt::format("{} {}", name, draw)));
+        for (size_t at = 0; at < used.size(); ++at) {
+          if (byte_at(packed, at) != 0) used[at] = true;
+        }
+      }
+      const ByteKinds kinds = byte_kinds(format, kRows, kCols);
+      EXPECT_LE(std::ranges::count(used, true), kinds.sum() - kinds.padding) << name;
+    }
+  }
+}
+
+TEST(ByteKinds, WorkedOutByHand) {
+  const struct {
+    const char* format;
+    int64_t rows, cols;
+    ByteKinds kinds;
+  } kCases[] = {
+      {"f16", 3, 5, {.numbers = 30}},
+      {"r16-u4-g128", 32, 256, {.codes = 4096, .scales = 128, .zeros = 64, .padding = 2 * 32}},
+      {"r16-zf3-m", 16, 32, {.codes = 192, .scales = 4, .zeros = 4, .padding = 56}},
+      {"r16-t4w", 16, 8, {.codes = 64, .scales = 32, .tables = 4 + 32, .padding = 32 + 28}},
+      {"r16-rt2",
+       16,
+       32,
+       {.codes = 128, .scales = 32, .offsets = 32, .tables = 16 * 4 + 4, .padding = 60}},
+      {"r16-b3",
+       16,
+       32,
+       {.codes = 192, .scales = 32, .offsets = 32, .tables = 16 * 3 + 4, .padding = 16 + 60}},
+      // Tables: exponent, levels, mixing, window, checksum.
+      {"r16-tr2",
+       16,
+       32,
+       {.codes = 128, .scales = 32, .tables = 4 + 64 + 6 + 1 + 4, .padding = 32 + 49}},
+  };
+  for (const auto& example : kCases) {
+    const ByteKinds kinds = byte_kinds(parse_format(example.format), example.rows, example.cols);
+    for (const ByteKind& kind : all_byte_kinds()) {
+      EXPECT_EQ(kinds.*kind.bytes, example.kinds.*kind.bytes) << example.format << kind.name;
+    }
+  }
+}
+
+TEST(FirstRows, DecodeAsTheyDidInTheWholeMatrix) {
+  constexpr int64_t kRows = 40, kCols = 70;
+  for (const FormatFamily& family : all_format_families()) {
+    if (family.dense) continue;
+    for (const std::string& name : family.example_names()) {
+      const PackedMatrix whole =
+          pack(testing::random_quantized(parse_format(name).scheme, kRows, kCols, name));
+      for (const int64_t rows : {int64_t{16}, int64_t{32}, kRows}) {
+        const PackedMatrix part = first_rows(whole, rows);
+        family.check(part, name);
+        std::vector<float> expected(static_cast<size_t>(rows * kCols)), found(expected.size());
+        family.decode_rows(whole, 0, rows, expected.data(), kCols);
+        family.decode_rows(part, 0, rows, found.data(), kCols);
+        EXPECT_EQ(found, expected) << name;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -63,6 +63,21 @@ TEST(Synthetic, EveryFormatGivesAModelWithFiniteLogitsOfModerateSize) {
   }
 }
 
+TEST(Synthetic, InspectSplitsTheBytesOfEveryFormat) {
+  const TempFolder folder;
+  ThreadPool pool(1);
+  for (const FormatFamily& family : all_format_families()) {
+    for (const std::string& format : family.example_names()) {
+      const auto model = small_model(folder, format, true, {.pool = pool});
+      for (const MatrixReport& matrix : inspect_model(model->files()).matrices) {
+        ASSERT_TRUE(matrix.kinds);
+        EXPECT_EQ(matrix.kinds->sum(), matrix.bytes) << format << " " << matrix.name;
+        EXPECT_EQ(matrix.kinds->numbers > 0, !matrix.quantized) << format << " " << matrix.name;
+      }
+    }
+  }
+}
+
 TEST(Synthetic, FolderIsOneThatInspectReads) {
   const TempFolder folder;
   ThreadPool pool(1);

@@ -292,6 +292,15 @@ TEST_F(Quantize, InspectJsonHasTheKeysOfTheInterface) {
   }
 }
 
+/// Of tensors that count with no matrix, and headers.
+int64_t other_bytes(const QuantizeReport& report) {
+  int64_t sum = report.others->headers;
+  for (const TensorReport& tensor : report.others->tensors) {
+    if (tensor.counted_with.empty()) sum += tensor.bytes;
+  }
+  return sum;
+}
+
 TEST_F(Quantize, InspectAccountsForEveryByte) {
   std::vector<fs::path> models = {stories(),
                                   shakespeare(),
@@ -318,7 +327,12 @@ TEST_F(Quantize, InspectAccountsForEveryByte) {
     const QuantizeReport report = inspect_model(files);
     ASSERT_TRUE(report.others);
     int64_t sum = report.others->headers;
-    for (const MatrixReport& matrix : report.matrices) sum += matrix.bytes;
+    for (const MatrixReport& matrix : report.matrices) {
+      sum += matrix.bytes;
+      ASSERT_TRUE(matrix.kinds);
+      EXPECT_EQ(matrix.kinds->sum(), matrix.bytes) << matrix.name;
+    }
+    EXPECT_EQ(kinds_of(report.matrices).sum() + other_bytes(report), report.bytes) << path;
     for (const TensorReport& tensor : report.others->tensors) {
       if (tensor.counted_with.empty()) sum += tensor.bytes;
       vectors += tensor.counted_with.empty() ? 0 : 1;
