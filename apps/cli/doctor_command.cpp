@@ -5,6 +5,7 @@
 #include <map>
 
 #include "commands.h"
+#include "engine/model.h"
 #include "pipeline/doctor.h"
 #include "session.h"
 #include "text_table.h"
@@ -126,7 +127,8 @@ void run(const DoctorFlags& flags, Session& session) {
   session.use_activations(flags.activations);
   std::optional<ModelTraffic> traffic;
   if (!flags.model.empty()) {
-    traffic = model_traffic(open_model(flags.model), session.ctx());
+    // Loaded, so that damage is refused as everywhere.
+    traffic = model_traffic(Model::load(flags.model)->files(), session.ctx());
   }
   const MachineReport machine = diagnose_machine(session.ctx());
   if (session.json()) {

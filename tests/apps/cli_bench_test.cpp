@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "base/cpu.h"
@@ -63,6 +64,37 @@ TEST(CliDoctor, JsonHasTheDocumentedKeysAndTextEveryMatrix) {
               std::string::npos)
         << text.out;
   }
+}
+
+TEST(CliDoctor, RefusesADamagedTrellisAsGenerateDoes) {
+  const TemporaryFolder folder;
+  const std::string model = folder.file("out");
+  const RunResult made = run_twofold({"quantize", testing::source_dir() / "models/shakespeare-char",
+                                      "-o", model, "--method", "trellis", "--bits", "2",
+                                      "--rounding", "nearest", "--effort", "fast", "--quiet"});
+  ASSERT_EQ(made.status, 0) << made.err;
+  const std::filesystem::path path = model + "/model.safetensors";
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  uint64_t header = 0;
+  file.read(reinterpret_cast<char*>(&header), sizeof(header));
+  std::string text(header, ' ');
+  file.read(text.data(), static_cast<std::streamsize>(header));
+  const Json tensors = Json::parse(text);
+  const auto damaged = std::ranges::find_if(tensors.items(), [](const auto& tensor) {
+    return tensor.key().find("c_proj") != std::string::npos && tensor.value()["dtype"] == "U8";
+  });
+  ASSERT_NE(damaged, tensors.items().end());
+  const auto end = (*damaged).value()["data_offsets"][1].get<uint64_t>();
+  file.seekp(static_cast<std::streamoff>(8 + header + end - 128 + 16));  // level 0, in the tail
+  file.put('\x55');
+  file.close();
+  const RunResult generate = run_twofold({"generate", model, "-p", "A", "-n", "3"});
+  const RunResult doctor = run_twofold({"doctor", model});
+  EXPECT_EQ(generate.status, 1);
+  EXPECT_EQ(doctor.status, 1);
+  EXPECT_TRUE(doctor.out.empty()) << doctor.out;
+  EXPECT_EQ(doctor.err, generate.err);
+  EXPECT_NE(doctor.err.find("checksum"), std::string::npos) << doctor.err;
 }
 
 TEST(CliDoctor, SaysThatTheInstructionSetIsCapped) {
