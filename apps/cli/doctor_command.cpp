@@ -108,40 +108,66 @@ std::string slow_text(const ModelTraffic& traffic) {
   return text.empty() ? "every matrix has a fast kernel\n" : text;
 }
 
+std::string threads_text(int threads) {
+  return fmt::format("{} thread{}", threads, threads == 1 ? "" : "s");
+}
+
+/// How fast each kernel is with weights from the cache, and what a token waits for.
+std::string kernels_text(const ModelTraffic& traffic, std::span<const TokenSpeed> speeds) {
+  std::vector<Column> columns = {{"one token"}, {"format"}, {"shape", true}, {"matrices", true}};
+  for (const TokenSpeed& speed : speeds) {
+    columns.push_back({"GB/s from cache, " + threads_text(speed.threads), true});
+    columns.push_back({"bound by"});
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (size_t i = 0; i < traffic.kinds.size(); ++i) {
+    const MatrixKind& kind = traffic.kinds[i];
+    rows.push_back({kind.kernel, kind.format, fmt::format("{} x {}", kind.rows, kind.cols),
+                    fmt::format("{}", kind.matrices)});
+    for (const TokenSpeed& speed : speeds) {
+      rows.back().push_back(fmt::format("{:.1f}", speed.kinds[i].bytes_per_second / 1e9));
+      rows.back().emplace_back(bound_name(speed.kinds[i]));
+    }
+  }
+  return text_table(columns, rows);
+}
+
 std::string model_text(const std::string& path, const ModelTraffic& traffic,
-                       const MachineReport& machine) {
-  std::string text =
-      fmt::format("\n{}\n\n{}\n{}", path, matrices_text(traffic), slow_text(traffic));
+                       std::span<const TokenSpeed> speeds) {
+  std::string text = fmt::format("\n{}\n\n{}\n{}\n{}", path, matrices_text(traffic),
+                                 slow_text(traffic), kernels_text(traffic, speeds));
   text += fmt::format("\nbytes per token {} ({})\n", traffic.bytes_per_token(),
                       bytes_text(traffic.bytes_per_token()));
-  for (const MachineSpeed& speed : machine.speeds) {
-    text += fmt::format(
-        "predicted       {:.1f} tokens/s at {} thread{}: read bandwidth / bytes per "
-        "token\n",
-        predicted_tokens_per_second(traffic, speed), speed.threads, speed.threads == 1 ? "" : "s");
+  for (const TokenSpeed& speed : speeds) {
+    text += fmt::format("predicted       {:.1f} tokens/s at {}; if memory were all: {:.1f}\n",
+                        speed.tokens_per_second, threads_text(speed.threads),
+                        speed.memory_tokens_per_second);
   }
   return text;
 }
 
 void run(const DoctorFlags& flags, Session& session) {
   session.use_activations(flags.activations);
-  std::optional<ModelTraffic> traffic;
-  if (!flags.model.empty()) {
-    // Loaded, so that damage is refused as everywhere.
-    traffic = model_traffic(Model::load(flags.model)->files(), session.ctx());
-  }
+  std::shared_ptr<const Model> model;  // loaded, so that damage is refused as everywhere
+  if (!flags.model.empty()) model = Model::load(flags.model);
   const MachineReport machine = diagnose_machine(session.ctx());
+  ModelTraffic traffic;
+  std::vector<TokenSpeed> speeds;
+  if (model) {
+    traffic = model_traffic(model->files(), session.ctx());
+    speeds = predict_speeds(model->files(), traffic, machine, session.ctx());
+  }
   if (session.json()) {
     OrderedJson json = to_json(machine);
     json["model"] = nullptr;
-    if (traffic) {
+    if (model) {
       json["model"] = flags.model;
-      json.update(to_json(*traffic, machine));
+      json.update(to_json(traffic, speeds));
     }
     return session.print_json(json);
   }
   session.print(machine_text(machine) +
-                (traffic ? model_text(flags.model, *traffic, machine) : std::string()));
+                (model ? model_text(flags.model, traffic, speeds) : std::string()));
 }
 
 std::vector<JsonKey> doctor_json_keys() {
@@ -176,9 +202,27 @@ std::vector<JsonKey> doctor_json_keys() {
       {"speeds[].float_instruction", ""},
       {"model", "as given; null without MODEL. The keys below only with MODEL"},
       {"bytes_per_token", "of block linears and head; of experts the share that a token has"},
-      {"predicted", "a list, as speeds: what memory allows"},
+      {"predicted", "a list, as speeds"},
       {"predicted[].threads", ""},
-      {"predicted[].tokens_per_second", "read_bytes_per_second / bytes_per_token"},
+      {"predicted[].tokens_per_second",
+       "of the time that each matrix takes: bytes_per_token / the lower of "
+       "cached_bytes_per_second and read_bytes_per_second"},
+      {"predicted[].memory_tokens_per_second",
+       "if memory were all there is to wait for: read_bytes_per_second / bytes_per_token"},
+      {"kernels", "a list: what multiplies a token, for each format, shape and number of threads"},
+      {"kernels[].kernel", "as matrices[].kernel"},
+      {"kernels[].format", ""},
+      {"kernels[].rows", ""},
+      {"kernels[].cols", ""},
+      {"kernels[].activation_digits", "of int8 for one activation; each is a row of the product"},
+      {"kernels[].matrices", "how many there are"},
+      {"kernels[].bytes_per_token", "of them together; of experts the share that a token has"},
+      {"kernels[].threads", ""},
+      {"kernels[].cached_bytes_per_second",
+       "measured on the first rows of one of them, as many as the second cache holds"},
+      {"kernels[].bound_by",
+       "memory, or instructions where the kernel is slower from the cache than memory is read; of "
+       "small matrices the start of the threads is among them"},
       {"matrices", "a list of all two-dimensional tensors"},
       {"matrices[].name", ""},
       {"matrices[].rows", "outputs"},
@@ -203,7 +247,9 @@ Command doctor_command() {
       .summary = "Shows what this machine offers and what the program makes of it.",
       .details =
           "Instruction sets, caches, threads and why, measured read bandwidth and peaks; for "
-          "a model the kernel of every matrix, bytes per token and the speed to expect.",
+          "a model the kernel of every matrix, how fast each is with weights from the cache, bytes "
+          "per token and the speed to expect. A model is loaded and checked as for generate; "
+          "damaged matrices are refused.",
       .common = std::make_shared<CommonFlags>(),
       .json_keys = doctor_json_keys(),
       .run = [flags](Session& session) { run(*flags, session); }};

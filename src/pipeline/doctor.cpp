@@ -28,6 +28,15 @@ std::string lower(std::string_view text) {
   return result;
 }
 
+/// With other threads. Callbacks stay behind.
+Context with_pool(const Context& ctx, ThreadPool& pool) {
+  return {.pool = pool,
+          .isa = ctx.isa,
+          .activations = ctx.activations,
+          .kernel_limit = ctx.kernel_limit,
+          .cancel = ctx.cancel};
+}
+
 /// Names the kernel for `rows` rows; clears `fast` if it is none above the baseline.
 std::string kernel_name(std::span<const Kernel* const> kernels, int64_t rows, const Context& ctx,
                         bool& fast) {
@@ -61,6 +70,26 @@ MatrixKernel matrix_kernel(const Slot& slot, bool tied_head, const Context& ctx)
   return matrix;
 }
 
+/// Counts a matrix with those of its kind. @param share of it that a token is multiplied by.
+void count_kind(std::vector<MatrixKind>& kinds, const MatrixKernel& matrix, int64_t digits,
+                double share, size_t slot) {
+  auto kind = std::ranges::find_if(kinds, [&](const MatrixKind& k) {
+    return k.format == matrix.format && k.kernel == matrix.one_row && k.rows == matrix.rows &&
+           k.cols == matrix.cols && k.digits == digits;
+  });
+  if (kind == kinds.end()) {
+    kinds.push_back({.format = matrix.format,
+                     .kernel = matrix.one_row,
+                     .rows = matrix.rows,
+                     .cols = matrix.cols,
+                     .digits = digits,
+                     .slot = slot});
+    kind = kinds.end() - 1;
+  }
+  ++kind->matrices;
+  kind->bytes_per_token += share * static_cast<double>(matrix.bytes);
+}
+
 OrderedJson to_json(const MachineSpeed& speed) {
   return {{"threads", speed.threads},
           {"read_bytes_per_second", speed.read_bytes_per_second},
@@ -86,8 +115,7 @@ MachineReport diagnose_machine(const Context& ctx) {
   report.bound_cpus = ctx.pool.bound_cpus();
   if (ctx.pool.size() > 1) {
     ThreadPool one(1);
-    Context alone{.pool = one, .isa = ctx.isa, .cancel = ctx.cancel};
-    report.speeds.push_back(measure_speed(alone));
+    report.speeds.push_back(measure_speed(with_pool(ctx, one)));
   }
   report.speeds.push_back(measure_speed(ctx));
   return report;
@@ -103,9 +131,17 @@ ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx) {
   };
   Read always;                  // of block linears
   std::map<int, Read> experts;  // of all that a block has
-  for (const Slot& slot : files.slots) {
+  const ModelConfig& c = files.config;
+  for (size_t i = 0; i < files.slots.size(); ++i) {
+    const Slot& slot = files.slots[i];
     if (slot.shape.size() != 2) continue;
     MatrixKernel matrix = matrix_kernel(slot, !has_head, ctx);
+    const double share =
+        slot.expert < 0 ? 1
+                        : static_cast<double>(c.experts_per_token) / static_cast<double>(c.experts);
+    if (matrix.per_token) {
+      count_kind(traffic.kinds, matrix, slot.activation_digits, share, i);
+    }
     if (matrix.per_prompt_token) {
       Read& read = slot.expert < 0 ? always : experts[slot.layer];
       read.bytes += matrix.bytes;
@@ -120,7 +156,6 @@ ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx) {
   traffic.block_bytes = always.bytes;
   traffic.block_weights = always.weights;
   for (const auto& [layer, all] : experts) {
-    const ModelConfig& c = files.config;
     traffic.block_bytes += all.bytes * c.experts_per_token / c.experts;
     traffic.block_weights += all.weights * c.experts_per_token / c.experts;
   }
@@ -130,9 +165,18 @@ ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx) {
   return traffic;
 }
 
-double predicted_tokens_per_second(const ModelTraffic& traffic, const MachineSpeed& speed) {
-  const int64_t bytes = std::max<int64_t>(1, traffic.bytes_per_token());
-  return speed.read_bytes_per_second / static_cast<double>(bytes);
+std::vector<TokenSpeed> predict_speeds(const ModelFiles& files, const ModelTraffic& traffic,
+                                       const MachineReport& machine, const Context& ctx) {
+  std::vector<TokenSpeed> predicted;
+  for (const MachineSpeed& speed : machine.speeds) {
+    std::optional<ThreadPool> own;
+    if (speed.threads != ctx.pool.size()) own.emplace(speed.threads);
+    const std::vector<double> rates =
+        measure_kernel_rates(files, traffic.kinds, with_pool(ctx, own ? *own : ctx.pool));
+    predicted.push_back(predict_speed(traffic.kinds, speed.read_bytes_per_second, rates));
+    predicted.back().threads = speed.threads;
+  }
+  return predicted;
 }
 
 OrderedJson to_json(const MachineReport& machine) {
@@ -166,14 +210,28 @@ OrderedJson to_json(const MachineReport& machine) {
   return json;
 }
 
-OrderedJson to_json(const ModelTraffic& traffic, const MachineReport& machine) {
+OrderedJson to_json(const ModelTraffic& traffic, std::span<const TokenSpeed> speeds) {
   OrderedJson json;
   json["bytes_per_token"] = traffic.bytes_per_token();
   json["predicted"] = OrderedJson::array();
-  for (const MachineSpeed& speed : machine.speeds) {
-    json["predicted"].push_back(
-        {{"threads", speed.threads},
-         {"tokens_per_second", predicted_tokens_per_second(traffic, speed)}});
+  json["kernels"] = OrderedJson::array();
+  for (const TokenSpeed& speed : speeds) {
+    json["predicted"].push_back({{"threads", speed.threads},
+                                 {"tokens_per_second", speed.tokens_per_second},
+                                 {"memory_tokens_per_second", speed.memory_tokens_per_second}});
+    for (size_t i = 0; i < traffic.kinds.size(); ++i) {
+      const MatrixKind& kind = traffic.kinds[i];
+      json["kernels"].push_back({{"kernel", kind.kernel},
+                                 {"format", kind.format},
+                                 {"rows", kind.rows},
+                                 {"cols", kind.cols},
+                                 {"activation_digits", kind.digits},
+                                 {"matrices", kind.matrices},
+                                 {"bytes_per_token", kind.bytes_per_token},
+                                 {"threads", speed.threads},
+                                 {"cached_bytes_per_second", speed.kinds[i].bytes_per_second},
+                                 {"bound_by", bound_name(speed.kinds[i])}});
+    }
   }
   json["matrices"] = OrderedJson::array();
   for (const MatrixKernel& matrix : traffic.matrices) {

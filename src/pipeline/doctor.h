@@ -12,6 +12,7 @@
 #include "base/cpu.h"
 #include "kernels/probe.h"
 #include "model/model_files.h"
+#include "pipeline/token_speed.h"
 
 namespace twofold {
 
@@ -51,6 +52,7 @@ struct MatrixKernel {
 
 struct ModelTraffic {
   std::vector<MatrixKernel> matrices;  // every two-dimensional tensor
+  std::vector<MatrixKind> kinds;       // of those that a token is multiplied by
   std::string format;                  // of most bytes of the block linears
   /// Of experts the share that a token has.
   int64_t block_bytes = 0, head_bytes = 0;
@@ -69,11 +71,13 @@ inline constexpr std::string_view kDecodedPanels = "decoded panels (no packed ke
 /// @throws Error(kCorruptFile) on an unknown format.
 ModelTraffic model_traffic(const ModelFiles& files, const Context& ctx);
 
-/// Tokens per second if memory is all there is to wait for.
-double predicted_tokens_per_second(const ModelTraffic& traffic, const MachineSpeed& speed);
+/// Tokens per second for each of `machine.speeds`; measures the kernels. @throws Error(kCancelled),
+/// Error as Model::load.
+std::vector<TokenSpeed> predict_speeds(const ModelFiles& files, const ModelTraffic& traffic,
+                                       const MachineReport& machine, const Context& ctx);
 
 /// The interface of `doctor --json` (docs/cli.md).
 nlohmann::ordered_json to_json(const MachineReport& machine);
-nlohmann::ordered_json to_json(const ModelTraffic& traffic, const MachineReport& machine);
+nlohmann::ordered_json to_json(const ModelTraffic& traffic, std::span<const TokenSpeed> speeds);
 
 }  // namespace twofold

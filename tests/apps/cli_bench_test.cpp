@@ -66,6 +66,20 @@ TEST(CliDoctor, JsonHasTheDocumentedKeysAndTextEveryMatrix) {
   }
 }
 
+TEST(CliDoctor, EveryKernelIsBoundByMemoryOrInstructionsAndSlowsThePrediction) {
+  const Json json = json_of(run_twofold({"doctor", tiny_model(), "-t", "1", "--json"}));
+  ASSERT_FALSE(json.at("kernels").empty());
+  for (const Json& kernel : json.at("kernels")) {
+    EXPECT_GT(kernel.at("cached_bytes_per_second").get<double>(), 0);
+    const std::string bound = kernel.at("bound_by");
+    EXPECT_TRUE(bound == "memory" || bound == "instructions") << bound;
+  }
+  for (const Json& speed : json.at("predicted")) {
+    EXPECT_LE(speed.at("tokens_per_second").get<double>(),
+              speed.at("memory_tokens_per_second").get<double>());
+  }
+}
+
 TEST(CliDoctor, RefusesADamagedTrellisAsGenerateDoes) {
   const TemporaryFolder folder;
   const std::string model = folder.file("out");

@@ -144,6 +144,57 @@ TEST(Doctor, TrafficNamesEveryMatrixAndCountsWhatATokenReads) {
   }
 }
 
+TEST(Doctor, PredictionIsTheSumOfWhatEachMatrixWaitsFor) {
+  std::vector<MatrixKind> kinds(2);
+  kinds[0].bytes_per_token = 300;
+  kinds[1].bytes_per_token = 100;
+  const TokenSpeed speed = predict_speed(kinds, 100, std::vector<double>{200, 20});
+  EXPECT_DOUBLE_EQ(speed.memory_tokens_per_second, 100.0 / 400);
+  EXPECT_DOUBLE_EQ(speed.tokens_per_second, 1 / (300.0 / 100 + 100.0 / 20));
+  ASSERT_EQ(speed.kinds.size(), 2u);
+  EXPECT_EQ(bound_name(speed.kinds[0]), "memory");
+  EXPECT_EQ(bound_name(speed.kinds[1]), "instructions");
+}
+
+TEST(Doctor, PredictionIsNeverAboveWhatMemoryAllows) {
+  ThreadPool pool(2);
+  const TempFolder folder;
+  const Context ctx{.pool = pool, .isa = select_isa(), .activations = Activations::kInt8};
+  std::vector<std::shared_ptr<const Model>> models = {
+      Model::load(testing::tiny_model("gpt2")),           // stored [in, out]
+      Model::load(testing::tiny_model("llama-q4.gguf")),  // rows of heads permuted
+      Model::load(testing::tiny_model("mixtral")),       Model::load(testing::stories()),
+      small_model(folder, "r16-tr2", true, ctx),         small_model(folder, "r16-b3", false, ctx)};
+  for (const auto& model : models) {
+    const ModelTraffic traffic = model_traffic(model->files(), ctx);
+    const std::vector<double> rates = measure_kernel_rates(model->files(), traffic.kinds, ctx);
+    double bytes = 0;
+    for (const MatrixKind& kind : traffic.kinds) bytes += kind.bytes_per_token;
+    EXPECT_NEAR(bytes / static_cast<double>(traffic.bytes_per_token()), 1, 1e-3);
+    for (const double rate : rates) EXPECT_GT(rate, 0);
+    for (const double bandwidth : {1e6, 1e9, 1e15}) {
+      const TokenSpeed speed = predict_speed(traffic.kinds, bandwidth, rates);
+      EXPECT_GT(speed.tokens_per_second, 0);
+      EXPECT_LE(speed.tokens_per_second, speed.memory_tokens_per_second);
+      EXPECT_NEAR(speed.memory_tokens_per_second * bytes / bandwidth, 1, 1e-9);
+    }
+  }
+}
+
+TEST(Doctor, ATrellisIsFarSlowerWithoutItsInstructions) {
+  if (select_isa() == Isa::kScalar) GTEST_SKIP() << "nothing above the baseline";
+  ThreadPool pool(1);
+  const TempFolder folder;
+  const auto model = small_model(folder, "r16-tr2", false, {.pool = pool});
+  const auto rate = [&](Isa isa) {
+    const Context ctx{.pool = pool, .isa = isa, .activations = Activations::kInt8};
+    const ModelTraffic traffic = model_traffic(model->files(), ctx);
+    const auto kind = std::ranges::find(traffic.kinds, "r16-tr2", &MatrixKind::format);
+    return measure_kernel_rates(model->files(), {kind, kind + 1}, ctx).front();
+  };
+  EXPECT_LT(3 * rate(Isa::kScalar), rate(select_isa()));
+}
+
 TEST(Doctor, MachineHasAReasonForItsThreads) {
   ThreadPool pool(2);
   const MachineReport machine = diagnose_machine({.pool = pool, .isa = Isa::kScalar});
