@@ -43,10 +43,9 @@ def point_of(row, source, engine, name):
 
 
 def dominates(one, other, measure):
-    """At most as many bytes, at most as much lost, and at least as fast wherever both were timed."""
-    timed = [key for key in one.speeds if one.speeds[key] and other.speeds.get(key)]
+    """At most as many bytes, at most as much lost, and at least as fast wherever the other was timed."""
     return (one.bytes <= other.bytes and getattr(one, measure) <= getattr(other, measure)
-            and all(one.speeds[key] >= other.speeds[key] for key in timed))
+            and all(one.speeds.get(key, 0) >= speed for key, speed in other.speeds.items() if speed))
 
 
 def undominated(points, by):
@@ -96,11 +95,14 @@ def table(points, threads=()):
     header = ["program", "type, or row of `twofold compare`", "MB", "bits per weight of the blocks", "loss above the source", "KL", "same top 1"]
     header += [f"{what}, t{count}" for what in (GENERATE, PROMPT) for count in threads] + ["dominated by"]
     leaders, rows = front(points, lambda one: one.bytes), []
+    labels = [f"{one.engine} {one.label}" for one in points]
     for one in sorted(points, key=lambda one: (one.bytes, one.kl)):
         speeds = [one.speeds.get((what, count)) for what in (GENERATE, PROMPT) for count in threads]
         best = min((other for other in points if dominates(other, one, "kl") and other is not one), key=lambda other: other.kl, default=None)
+        shown = best is not None and not any(one is other for other in leaders)
+        dominating = (f"{best.engine} {best.label}" if labels.count(f"{best.engine} {best.label}") == 1 else f"{best.engine} {best.name}") if shown else ""
         rows.append([one.engine, f"`{one.name}`", f"{one.bytes / 1e6:.2f}", f"{one.block_bits:.2f}", f"{one.excess:+.4f}", f"{one.kl:.4f}",
-                     f"{100 * one.top1:.1f} %", *(f"{speed:.1f}" if speed else "-" for speed in speeds), "" if best is None or any(one is other for other in leaders) else f"{best.engine} {best.label}"])
+                     f"{100 * one.top1:.1f} %", *(f"{speed:.1f}" if speed else "-" for speed in speeds), dominating])
     return markdown_table(header, rows)
 
 

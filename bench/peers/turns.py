@@ -110,11 +110,13 @@ def in_turns(contestants):
 
 
 class Journal:
-    """Finished rounds of a run of the same contestants by the same programs. A run that ended leaves a journal that says so."""
+    """Finished rounds of a run of the same contestants by the same programs. A run that ended leaves a journal that says so.
+    The last entry of the key are the names of the contestants."""
 
     def __init__(self, path, key):
         self.path, self.key, self.rounds, self.ended = path, key, {}, False
         self.same = True  # whether what was loaded is of the same contestants and programs
+        self.known = []  # contestants of what was loaded
 
     def load(self, ended=False):
         """Takes the rounds of the run before, if it was the same and did (not) end. Returns whether there were any."""
@@ -124,7 +126,8 @@ class Journal:
             return False
         if kept["ended"] != ended or (kept["key"] != self.key and not ended):
             return False
-        self.rounds, self.ended, self.same = kept["rounds"], ended, kept["key"] == self.key
+        self.rounds, self.ended, self.known = kept["rounds"], ended, kept["key"][-1]
+        self.same = kept["key"][:-1] == self.key[:-1] and set(self.known) <= set(self.key[-1])
         return bool(self.rounds)
 
     @staticmethod

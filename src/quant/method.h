@@ -52,9 +52,9 @@ struct MethodRequest {
 
 /// Completes and checks a request. @throws Error(kInvalidArgument) with the valid choices.
 MethodChoice choose_method(const MethodRequest& request);
-/// The same for a matrix [rows, cols]: by Method::narrow if a side is below Grid::width, at the bits
-/// asked for or the nearest that it has, with the transform, the rounding and those settings asked
-/// for that it reads.
+/// The same for a matrix [rows, cols]: by Method::narrow if a side is below Grid::width, at the
+/// bits asked for or the nearest that it has, with the transform, the rounding and those settings
+/// asked for that it reads.
 MethodChoice choose_method(const MethodRequest& request, int64_t rows, int64_t cols);
 
 /// Refuses settings of a request that have an effect only where second moments are known, which
