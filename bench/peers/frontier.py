@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "experime
 from study import markdown_table, place_label  # noqa: E402  pylint: disable=wrong-import-position
 
 MEASURES = {"kl": "divergence", "excess": "loss"}  # both are the less the better
-DRAWN = 0.002  # nats: the least divergence of the picture's axis, which is logarithmic
+DRAWN = 0.0005  # nats: the least divergence of the picture's axis, which is logarithmic
 COLORS = {OURS: "#0b6fb8", "llama.cpp": "#c2410c", "ik_llama.cpp": "#a16207"}
 
 
@@ -40,6 +40,11 @@ def point_of(row, source, engine, name):
     score = row["score"]
     return Point(engine, name, row["bytes"], row["bits_per_weight"], score["nats_per_token"] - source["score"]["nats_per_token"],
                  score["kl_mean"], score["top1_agreement"])
+
+
+def megabytes(count):
+    """Three digits after the point for what is small."""
+    return f"{count / 1e6:.{2 if count >= 10e6 else 3}f}"
 
 
 def dominates(one, other, measure):
@@ -81,12 +86,12 @@ def verdict_lines(points, source_bytes):
         parts = []
         for measure in measures:
             best = best_of_ours(one, ours, measure)
-            beside = f"{best.label} has {getattr(best, measure):.4f} in {best.bytes / 1e6:.1f} MB" if best else "all of ours are larger"
+            beside = f"{best.label} has {getattr(best, measure):.4f} in {megabytes(best.bytes)} MB" if best else "all of ours are larger"
             if best and getattr(best, measure) <= getattr(one, measure):
                 beside += " and is slower"
             parts.append(f"by {MEASURES[measure]}, {getattr(one, measure):.4f} nats, where {beside}")
         larger = ", more than the source" if one.bytes > source_bytes else ""
-        lines.append(f"- {one.engine} {one.name} ({one.bytes / 1e6:.1f} MB{larger}): {'; '.join(parts)}")
+        lines.append(f"- {one.engine} {one.name} ({megabytes(one.bytes)} MB{larger}): {'; '.join(parts)}")
     return "\n".join(lines)
 
 
@@ -101,7 +106,7 @@ def table(points, threads=()):
         best = min((other for other in points if dominates(other, one, "kl") and other is not one), key=lambda other: other.kl, default=None)
         shown = best is not None and not any(one is other for other in leaders)
         dominating = (f"{best.engine} {best.label}" if labels.count(f"{best.engine} {best.label}") == 1 else f"{best.engine} {best.name}") if shown else ""
-        rows.append([one.engine, f"`{one.name}`", f"{one.bytes / 1e6:.2f}", f"{one.block_bits:.2f}", f"{one.excess:+.4f}", f"{one.kl:.4f}",
+        rows.append([one.engine, f"`{one.name}`", megabytes(one.bytes), f"{one.block_bits:.2f}", f"{one.excess:+.4f}", f"{one.kl:.4f}",
                      f"{100 * one.top1:.1f} %", *(f"{speed:.1f}" if speed else "-" for speed in speeds), dominating])
     return markdown_table(header, rows)
 
@@ -193,23 +198,30 @@ def _draw_panel(panel, labels, points, cost, dear, named):
     return panel.out
 
 
-def write_picture(path, title, points, what=(GENERATE, 2)):
-    """An SVG of two panels: divergence by size, and by tokens per second where there are speeds. Labels: all peers, and our fronts."""
-    timed = [one for one in points if one.speeds.get(what)]
-    size, speed = lambda one: one.bytes / 1e6, lambda one: one.speeds[what]
+SPEEDS = {GENERATE: "generating", PROMPT: "prompt"}
+
+
+def write_picture(path, title, points, threads=2):
+    """An SVG: divergence by size, and by tokens per second for what was timed. Labels: all peers, and our fronts."""
+    size = lambda one: one.bytes / 1e6
+    panels = [(lambda one: one.speeds[GENERATE, threads], GENERATE), (lambda one: one.speeds[PROMPT, threads], PROMPT)]
+    panels = [(speed, SPEEDS[what], [one for one in points if one.speeds.get((what, threads))]) for speed, what in panels]
+    panels = [panel for panel in panels if panel[-1]]
     ours = [one for one in points if one.engine == OURS]
-    named = [one for one in points if one.engine != OURS] + front(ours, size) + front([one for one in ours if one in timed], lambda one: -speed(one))
+    named = [one for one in points if one.engine != OURS] + front(ours, size)
+    for speed, _, timed in panels:
+        named += front([one for one in timed if one.engine == OURS], lambda one, speed=speed: -speed(one))
     wide, gap = 560, 80
-    width = gap + (wide + gap) * (2 if timed else 1) - 50
+    width = gap + (wide + gap) * (1 + len(panels)) - 50
     values = [max(one.kl, DRAWN) for one in points]
     y_range, y_label = (min(values) / 1.25, max(values) * 1.25), "KL divergence from the source, nats"
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 470" font-family="sans-serif" font-size="12">',
            f'<rect width="{width}" height="470" fill="white"/>']
     out += _draw_panel(_Panel(gap - 15, wide, y_range, list(map(size, points))), (title, "MB of the whole model", y_label), points, size, 1, named)
-    if timed:
-        by = f"by speed, {what[1]} thread{'s' if what[1] > 1 else ''}"
-        panel = _Panel(gap + wide + gap - 30, wide, y_range, list(map(speed, timed)))
-        out += _draw_panel(panel, (by, "tokens per second, generating", y_label), timed, speed, -1, named)
+    for place, (speed, what, timed) in enumerate(panels, 1):
+        panel = _Panel(gap - 15 + place * (wide + gap - 15), wide, y_range, list(map(speed, timed)))
+        labels = (f"by speed, {what}, {threads} thread{'s' if threads > 1 else ''}", f"tokens per second, {what}", y_label)
+        out += _draw_panel(panel, labels, timed, speed, -1, named)
     for place, (engine, color) in enumerate(COLORS.items()):
         out.append(f'<circle cx="{gap + 120 * place}" cy="458" r="5" fill="{color}"/><text x="{gap + 120 * place + 10}" y="462">{engine}</text>')
     path.write_text("\n".join(out + ["</svg>"]) + "\n")

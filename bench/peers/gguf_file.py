@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 ALIGNMENT = 32
-UINT32, FLOAT32, STRING, ARRAY, INT32 = 4, 6, 8, 9, 5
+UINT32, FLOAT32, STRING, ARRAY, INT32, BOOL = 4, 6, 8, 9, 5, 7
 SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # by type of a value
 F32, F16 = 0, 1
 POOL = 1 << 20  # different weights in a file
@@ -56,13 +56,36 @@ def _string(text):
 
 
 def _value(kind, value):
+    """`value` of an array: its elements' kind, and these."""
     if kind == STRING:
         return _string(value)
-    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f"}[kind], value)
+    if kind == ARRAY:
+        return struct.pack("<IQ", value[0], len(value[1])) + b"".join(_value(value[0], element) for element in value[1])
+    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<B"}[kind], value)
 
 
-def _array(kind, values):
-    return struct.pack("<IQ", kind, len(values)) + b"".join(_value(kind, value) for value in values)
+def _header_bytes(entries, infos, count):
+    """Of entries (key, kind, value) and `count` tensors; padded."""
+    data = b"GGUF" + struct.pack("<IQQ", 3, count, len(entries))
+    data += b"".join(_string(key) + struct.pack("<I", kind) + _value(kind, value) for key, kind, value in entries) + infos
+    return data + bytes(_padding(len(data)))
+
+
+def _info(name, sides, kind, offset):
+    """Of a tensor; the side in memory first."""
+    return _string(name) + struct.pack(f"<I{len(sides)}QIQ", len(sides), *sides, kind, offset)
+
+
+def write(path, entries, tensors):
+    """A file of entries (key, kind, value) and tensors (name, sides, number of the type, bytes)."""
+    infos, offset = b"", 0
+    for name, sides, kind, data in tensors:
+        infos += _info(name, sides, kind, offset)
+        offset += len(data) + _padding(len(data))
+    with path.open("wb") as file:
+        file.write(_header_bytes(entries, infos, len(tensors)))
+        for *_, data in tensors:
+            file.write(data + bytes(_padding(len(data))))
 
 
 def _metadata(shape):
@@ -74,17 +97,13 @@ def _metadata(shape):
     numbers = {"context_length": 2048, "embedding_length": shape.hidden, "block_count": shape.layers, "feed_forward_length": shape.ffn,
                "attention.head_count": shape.heads, "attention.head_count_kv": shape.kv_heads,
                "rope.dimension_count": shape.hidden // shape.heads, "vocab_size": shape.vocab}
-    entries = [("general.architecture", STRING, _string("llama")), ("general.name", STRING, _string("synthetic")),
-               ("general.file_type", UINT32, _value(UINT32, F16))]
-    entries += [(f"llama.{key}", UINT32, _value(UINT32, number)) for key, number in numbers.items()]
-    entries += [("llama.attention.layer_norm_rms_epsilon", FLOAT32, _value(FLOAT32, 1e-5)),
-                ("llama.rope.freq_base", FLOAT32, _value(FLOAT32, 10000.0)),
-                ("tokenizer.ggml.model", STRING, _string("llama")),
-                ("tokenizer.ggml.tokens", ARRAY, _array(STRING, words)),
-                ("tokenizer.ggml.scores", ARRAY, _array(FLOAT32, [-float(place) for place in range(shape.vocab)])),
-                ("tokenizer.ggml.token_type", ARRAY, _array(INT32, kinds))]
-    entries += [(f"tokenizer.ggml.{name}_token_id", UINT32, _value(UINT32, place)) for place, name in enumerate(("unknown", "bos", "eos"))]
-    return entries
+    return [("general.architecture", STRING, "llama"), ("general.name", STRING, "synthetic"), ("general.file_type", UINT32, F16),
+            *((f"llama.{key}", UINT32, number) for key, number in numbers.items()),
+            ("llama.attention.layer_norm_rms_epsilon", FLOAT32, 1e-5), ("llama.rope.freq_base", FLOAT32, 10000.0),
+            ("tokenizer.ggml.model", STRING, "llama"), ("tokenizer.ggml.tokens", ARRAY, (STRING, words)),
+            ("tokenizer.ggml.scores", ARRAY, (FLOAT32, [-float(place) for place in range(shape.vocab)])),
+            ("tokenizer.ggml.token_type", ARRAY, (INT32, kinds)),
+            *((f"tokenizer.ggml.{name}_token_id", UINT32, place) for place, name in enumerate(("unknown", "bos", "eos")))]
 
 
 def _padding(size):
@@ -103,13 +122,11 @@ def write_model(path, shape, seed=0):
     entries, tensors, infos, offset = _metadata(shape), list(shape.tensors()), b"", 0
     for name, cols, rows in tensors:
         dims = (cols,) if rows is None else (cols, rows)
-        infos += _string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, F32 if rows is None else F16, offset)
+        infos += _info(name, dims, F32 if rows is None else F16, offset)
         size = 4 * cols if rows is None else 2 * cols * rows
         offset += size + _padding(size)
-    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
-    header += b"".join(_string(key) + struct.pack("<I", kind) + data for key, kind, data in entries) + infos
     with path.open("wb") as file:
-        file.write(header + bytes(_padding(len(header))))
+        file.write(_header_bytes(entries, infos, len(tensors)))
         for _, cols, rows in tensors:
             if rows is None:
                 data = struct.pack("<f", 1.0) * cols
@@ -195,6 +212,11 @@ def bytes_per_token(path):
     if "output.weight" in sizes:
         del sizes["token_embd.weight"]
     return sum(sizes.values())
+
+
+def bytes_of(path, wanted):
+    """Of the tensors whose names are `wanted`."""
+    return sum(size for name, _, _, size in _header(path).tensors if wanted(name))
 
 
 def block_bytes(path):

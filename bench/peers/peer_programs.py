@@ -148,9 +148,10 @@ def build(source, work, jobs, without_amx):
     return peer
 
 
-def importance_matrix(peer, model, text, folder, chunks, threads):
-    """Second moments of inputs over so many windows of 512 tokens, by the peer's llama-imatrix, which is built if it is not there; kept.
+def importance_matrix(peer, model, text, folder, windows, threads):
+    """Second moments of inputs over windows (how many, of how many tokens), by the peer's llama-imatrix, which is built if it is not there; kept.
     Written in the older form, which both peers read. @raises PeerError"""
+    chunks, context = windows
     target, log = folder / f"{model.stem}-{chunks}.imatrix", folder / "imatrix.log"
     if target.exists() and target.stat().st_mtime >= max(model.stat().st_mtime, text.stat().st_mtime):
         return target
@@ -158,7 +159,7 @@ def importance_matrix(peer, model, text, folder, chunks, threads):
     if not program.exists():
         _run(["cmake", "--build", program.parent.parent, "--target", program.name, "--parallel", threads], log)
     print(f"{peer.name}: importance matrix of {model.name}", file=sys.stderr, flush=True)
-    _run([program, "-m", model, "-f", text, "-c", 512, "--chunks", chunks, "-t", threads, "--no-ppl", "--output-format", "dat", "-o", partial], log)
+    _run([program, "-m", model, "-f", text, "-c", context, "--chunks", chunks, "-t", threads, "--no-ppl", "--output-format", "dat", "-o", partial], log)
     partial.rename(target)
     return target
 

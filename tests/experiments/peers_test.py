@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "bench/peers"))
 sys.dont_write_bytecode = True
 PROGRAM = None
 
+import character_gguf  # noqa: E402
 import contestants  # noqa: E402
 import frontier  # noqa: E402
 import gguf_file  # noqa: E402
@@ -101,6 +102,21 @@ class Files(unittest.TestCase):
         self.assertEqual(gguf_file.type_numbers(self.work / "coded"), {0, 1, 154})
         saved = gguf_file.bytes_per_token(self.work / "f16") - gguf_file.bytes_per_token(self.work / "coded")
         self.assertEqual(gguf_file.block_bytes(self.work / "f16") - gguf_file.block_bytes(self.work / "coded"), saved)
+
+    def test_the_character_model_is_the_same_as_a_file(self):
+        folder, path, ids = ROOT / "models/shakespeare-char", self.work / "characters.gguf", self.work / "ids.txt"
+        character_gguf.write(folder, path)
+        ids.write_text("18 47 56 57 58 1 15\n1 0 64\n")
+        logits = []
+        for model in (folder, path):
+            result = subprocess.run([PROGRAM, "logits", model, "--token-ids", ids, "--json", "-", "--quiet"], capture_output=True, text=True, check=True)
+            logits.append([value for row in json.loads(result.stdout)["logits"] for value in row])
+        self.assertEqual(len(logits[0]), 2 * 65)
+        self.assertGreater(max(logits[0]) - min(logits[0]), 5)
+        self.assertLess(max(abs(one - other) for one, other in zip(*logits)), 0.02)  # GELU: exact there, by its tanh here
+        biases = 9 * 128 + 4 * (384 + 512 + 2 * 128)
+        self.assertEqual(character_gguf.bias_bytes(path), 4 * biases)
+        self.assertEqual(gguf_file.block_bytes(path), 4 * 4 * 12 * 128 * 128)
 
     def test_something_else_than_gguf_is_refused_by_name(self):
         path = self.work / "model.gguf"
@@ -226,7 +242,7 @@ class Frontier(unittest.TestCase):
         ours = point("twofold", "trellis:4", 80, 0.05, t1=20, t2=50)
         slower, faster = (point("llama.cpp", "Q4_0", 90, 0.06, t1=20, t2=speed) for speed in (50, 51))
         self.assertEqual(frontier.undominated([slower, faster], [ours]), [(faster, ["kl", "excess"])])
-        self.assertIn("trellis:4 has 0.0500 in 80.0 MB and is slower", frontier.verdict_lines([ours, slower, faster], 1))
+        self.assertIn("trellis:4 has 0.0500 in 80.00 MB and is slower", frontier.verdict_lines([ours, slower, faster], 1))
         rows = frontier.table([ours, slower, faster]).splitlines()[2:]
         self.assertEqual([line.split("|")[-2].strip() for line in rows], ["", "twofold trellis:4", ""])
 
@@ -235,9 +251,9 @@ class Frontier(unittest.TestCase):
         self.assertIn("1 of 4 files of the peers", text)
         self.assertEqual([line.split(" (")[0] for line in text.splitlines() if line.startswith("- ")],
                          ["- llama.cpp IQ2_XS", "- ik_llama.cpp IQ4_K", "- llama.cpp Q3_K_M"])
-        self.assertIn("by divergence, 0.0300 nats, where trellis:4 has 0.0500 in 84.0 MB", text)
+        self.assertIn("by divergence, 0.0300 nats, where trellis:4 has 0.0500 in 84.00 MB", text)
         self.assertIn("by divergence, 0.4000 nats, where all of ours are larger", text)
-        self.assertIn("Q3_K_M (99.0 MB, more than the source): by loss", text)
+        self.assertIn("Q3_K_M (99.00 MB, more than the source): by loss", text)
         self.assertNotIn("Not dominated", frontier.verdict_lines([*self.ours, self.level], 98362432))
 
     def test_fronts_are_the_points_that_brute_force_finds(self):
@@ -256,23 +272,24 @@ class Frontier(unittest.TestCase):
         rows = table_rows(frontier.table([*self.ours, timed, self.level], (2,)))
         self.assertEqual([(row[1], row[7], "".join(row[9:])) for row in rows],
                          [("`trellis:4:explore=weights`", "-", ""), ("`Q4_0`", "-", "twofold trellis:4"), ("`rtn:4`", "-", "twofold trellis:4"),
-                          ("`pot:4`", "123.4", "twofold trellis:4"), ("`gptq:5`", "-", "")])
+                          ("`pot:4`", "123.4", ""), ("`gptq:5`", "-", "")])
         self.assertEqual(frontier.table(self.ours).splitlines()[0].count("|"), 9)
 
     def test_the_picture_has_a_panel_of_speeds_where_there_are_any(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         path, points = Path(folder.name) / "picture.svg", [*self.ours, self.level, self.better]
-        for speeds in (False, True):
+        for timed in ((), ("generate",), ("generate", "prompt")):
+            speeds = len(timed)
             for one in points:
-                one.speeds = {("generate", 2): 100 + one.bytes / 1e6} if speeds else {}
+                one.speeds = {(what, 2): 100 + one.bytes / 1e6 for what in timed}
             frontier.write_picture(path, "a <model>", points)
             root = ElementTree.parse(path).getroot()
             texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
-            self.assertEqual("tokens per second, generating" in texts, speeds)
+            self.assertEqual(("tokens per second, generating" in texts) + ("tokens per second, prompt" in texts), speeds)
             self.assertEqual({name: texts.count(name) for name in ("trellis:4", "rtn:4", "Q4_0", "IQ4_K")},
-                             {"trellis:4": 2 if speeds else 1, "rtn:4": 0, "Q4_0": 1 + speeds, "IQ4_K": 1 + speeds})
-            self.assertEqual(len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))), 2 if not speeds else 4)
+                             {"trellis:4": 1 + speeds, "rtn:4": 0, "Q4_0": 1 + speeds, "IQ4_K": 1 + speeds})
+            self.assertEqual(len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))), 2 + 2 * speeds)
 
 
 class Turns(unittest.TestCase):
@@ -473,8 +490,8 @@ shutil.copy(sys.argv[4], sys.argv[5])""")
             written, timed = results.read_text(), flags in (["--speed"], ["--report-only"])
             self.assertEqual(written.count("<!-- quality -->"), 1)
             self.assertIn("1 of 2 files of the peers are dominated", written)
-            self.assertIn("- llama.cpp Q2_K (0.7 MB): by divergence, 0.6000 nats, where all of ours are larger; by loss", written)
-            self.assertEqual("| `Q4_0` | 0.90 | 4.00 | +0.6000 | 0.6000 | 90.0 % | 50.0 | 50.0 | twofold rtn:4 |" in written, timed)
+            self.assertIn("- llama.cpp Q2_K (0.700 MB): by divergence, 0.6000 nats, where all of ours are larger; by loss", written)
+            self.assertEqual("| `Q4_0` | 0.900 | 4.00 | +0.6000 | 0.6000 | 90.0 % | 50.0 | 50.0 | twofold rtn:4 |" in written, timed)
             self.assertIn("`rtn:2`", written)  # of the character model
             self.assertIn("not scored: `trellis:4:explore=weights`", written)
 
