@@ -149,7 +149,7 @@ class _Panel:
         middle = (self.top + self.bottom) / 2
         self.text(self.left, 28, title, 'font-size="14"')
         self.text((self.left + self.right) / 2, self.bottom + 38, x_label, 'text-anchor="middle"')
-        self.text(self.left - 42, middle, y_label, f'text-anchor="middle" transform="rotate(-90 {self.left - 42:.1f} {middle:.1f})"')
+        self.text(self.left - 52, middle, y_label, f'text-anchor="middle" transform="rotate(-90 {self.left - 52:.1f} {middle:.1f})"')
 
     def draw(self, points, cost, named):
         """`named`: the points that get a label; the others are small."""
